@@ -1,0 +1,5 @@
+//! sealmq: a publish/subscribe broker that cannot read what it carries, and its client.
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod crypto;
