@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod cli;
 pub mod crypto;
 pub mod wire;
