@@ -1,0 +1,5 @@
+//! Bytes to messages and back: bounds, no trailing bytes, no state, no cryptography.
+
+pub mod codec;
+
+pub use codec::{Reader, WireError, Writer};
