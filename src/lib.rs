@@ -3,5 +3,7 @@
 
 pub mod base;
 pub mod cli;
+pub mod client;
 pub mod crypto;
+pub mod net;
 pub mod wire;
