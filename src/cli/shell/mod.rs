@@ -1,0 +1,3 @@
+//! `sealmq shell`.
+
+pub mod words;
