@@ -3,5 +3,15 @@
 //! Only compositions of library primitives, each use with its own context string.
 //! Knows no connection, no topic and no clock.
 
+pub mod dh;
+pub mod digest;
+pub mod envelope;
+pub mod fernet;
+pub mod kdf;
 pub mod key;
+pub mod merkle;
 pub mod rng;
+pub mod secret;
+pub mod sign;
+#[cfg(test)]
+pub mod testing;
