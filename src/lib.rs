@@ -3,4 +3,5 @@
 
 pub mod base;
 pub mod crypto;
+pub mod store;
 pub mod wire;
