@@ -214,7 +214,8 @@ impl Processor {
             return;
         }
         topic.trimming = true;
-        let ticket = self.store.submit(Op::Trim { log: key.log, now: now.wall });
+        let keep = topic.keep(now.wall);
+        let ticket = self.store.submit(Op::Trim { log: key.log, keep });
         self.pending.insert(ticket, Pending::Trim { topic: key });
         self.submitted();
     }

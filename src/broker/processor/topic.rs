@@ -12,7 +12,7 @@ use crate::base::Wall;
 use crate::base::ids::{ConnId, Incarnation, Offset, TopicHandle};
 use crate::base::names::{Name, TopicName};
 use crate::chain::Chain;
-use crate::store::{Content, Entry, Kept};
+use crate::store::{Entry, Keep, Kept};
 use crate::wire::values::{Durability, Retention};
 
 /// A topic's place in the table, and which of the place's owners it is.
@@ -133,6 +133,14 @@ impl Topic {
         age > 0 && self.messages > 0 && self.oldest.0.saturating_add(age) <= now.0
     }
 
+    /// What retention keeps now.
+    pub fn keep(&self, now: Wall) -> Keep {
+        let Retention { count, bytes, age_ms } = self.retention;
+        // A message goes once it is as old as the limit, to the millisecond.
+        let since = if age_ms == 0 { Wall(0) } else { Wall((now.0 + 1).saturating_sub(age_ms)) };
+        Keep { from: Offset(0), since, messages: count, bytes }
+    }
+
     pub fn listeners(&mut self, subscribed: bool) -> &mut Slab<Listener> {
         if subscribed { &mut self.subscribers } else { &mut self.openers }
     }
@@ -232,7 +240,7 @@ impl TopicTable {
                 (topic.first, topic.oldest) = (entry.offset, entry.time);
             }
             topic.messages += 1;
-            topic.bytes += body_bytes(&entry);
+            topic.bytes += entry.content.body_bytes();
         }
         if topic.messages == 0 {
             topic.first = topic.end;
@@ -250,7 +258,7 @@ impl TopicTable {
             return;
         };
         topic.messages = kept.messages;
-        topic.bytes = kept.body_bytes;
+        topic.bytes = kept.bytes;
         (topic.first, topic.oldest) = kept.oldest.unwrap_or((topic.end, Wall(0)));
         while topic.tail.front().is_some_and(|entry| entry.offset < topic.first) {
             if let Some(entry) = topic.tail.pop_front() {
@@ -311,14 +319,6 @@ impl TopicTable {
         assert_eq!((bytes, entries), (self.tail.bytes, self.tail.entries), "the tail's sum");
         assert!(bytes <= self.tail.bytes_max, "the tail keeps to its limit");
         assert_eq!(self.by_name.len(), self.topics.len());
-    }
-}
-
-/// Bytes of a message's sealed body; a record has none.
-pub fn body_bytes(entry: &Entry) -> u64 {
-    match &entry.content {
-        Content::Message { body, .. } => body.len() as u64,
-        Content::Record { .. } => 0,
     }
 }
 
