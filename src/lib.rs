@@ -3,5 +3,6 @@
 
 pub mod base;
 pub mod crypto;
+pub mod session;
 pub mod store;
 pub mod wire;
