@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod broker;
+pub mod chain;
 pub mod crypto;
 pub mod session;
 pub mod store;
