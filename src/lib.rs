@@ -2,8 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod broker;
+pub mod chain;
 pub mod cli;
 pub mod client;
 pub mod crypto;
 pub mod net;
+pub mod session;
+pub mod store;
 pub mod wire;
