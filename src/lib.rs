@@ -5,4 +5,6 @@ pub mod base;
 pub mod client;
 pub mod crypto;
 pub mod net;
+pub mod session;
+pub mod store;
 pub mod wire;
