@@ -5,8 +5,10 @@
 //! [`Client::poll_transmit`] and [`Client::poll_event`] until they give nothing, then wait
 //! until [`Client::poll_timeout`] or [`Client::reconnect_at`].
 
+mod body;
 pub mod event;
 pub mod failure;
+mod keyring;
 pub mod request;
 
 use std::collections::VecDeque;
