@@ -1,79 +1,8 @@
-//! What the command line tells a person when something went wrong: the problem, the remedy, the exit code.
+//! What a failure of the floors below means to a person: exit code and remedy.
 
-use std::fmt;
-use std::io;
-
+use super::error::{CliError, Exit};
 use super::payload::PayloadError;
 use crate::client::{Disconnect, Failure};
-
-/// An error at the top floor. Prints as the problem, and the remedy behind it.
-#[derive(Debug)]
-pub struct CliError {
-    pub exit: Exit,
-    pub problem: String,
-    /// What to do about it.
-    pub remedy: Option<String>,
-}
-
-/// The program's exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    Done = 0,
-    Other = 1,
-    Usage = 2,
-    Unreachable = 3,
-    /// A certificate or an authentication was refused, by either side.
-    Certificate = 4,
-    /// Denied on the topic.
-    Denied = 5,
-    NoKey = 6,
-    /// Forged, replayed, truncated, or another identity than before.
-    Integrity = 7,
-    /// As `mosquitto_sub -W` has it.
-    TimedOut = 27,
-}
-
-impl CliError {
-    pub fn new(exit: Exit, problem: impl Into<String>) -> CliError {
-        CliError { exit, problem: problem.into(), remedy: None }
-    }
-
-    pub fn usage(problem: impl Into<String>) -> CliError {
-        CliError::new(Exit::Usage, problem)
-    }
-
-    pub fn other(problem: impl Into<String>) -> CliError {
-        CliError::new(Exit::Other, problem)
-    }
-
-    /// Adds what to do about it.
-    pub fn remedy(mut self, remedy: impl Into<String>) -> CliError {
-        self.remedy = Some(remedy.into());
-        self
-    }
-
-    /// A file or folder that could not be used for `what` ("read", "written", ...).
-    pub fn file(path: &std::path::Path, what: &str, source: &io::Error) -> CliError {
-        CliError::other(format!("{} cannot be {what}: {source}", path.display()))
-    }
-}
-
-impl Exit {
-    /// The code of a failure or disconnect, as the client's room numbers them.
-    pub fn from_code(code: u8) -> Exit {
-        match code {
-            0 => Exit::Done,
-            2 => Exit::Usage,
-            3 => Exit::Unreachable,
-            4 => Exit::Certificate,
-            5 => Exit::Denied,
-            6 => Exit::NoKey,
-            7 => Exit::Integrity,
-            27 => Exit::TimedOut,
-            _ => Exit::Other,
-        }
-    }
-}
 
 impl From<PayloadError> for CliError {
     fn from(error: PayloadError) -> CliError {
@@ -88,29 +17,37 @@ impl From<PayloadError> for CliError {
 
 impl From<Failure> for CliError {
     fn from(failure: Failure) -> CliError {
-        let remedy = failure_remedy(&failure);
-        CliError { exit: Exit::from_code(failure.exit_code()), problem: failure.to_string(), remedy }
+        with_remedy(CliError::new(exit(failure.exit_code()), failure.to_string()), failure_remedy(&failure))
     }
 }
 
 impl From<Disconnect> for CliError {
     fn from(reason: Disconnect) -> CliError {
-        let remedy = disconnect_remedy(&reason);
-        CliError { exit: Exit::from_code(reason.exit_code()), problem: reason.to_string(), remedy }
+        with_remedy(CliError::new(exit(reason.exit_code()), reason.to_string()), disconnect_remedy(&reason))
     }
 }
 
-impl fmt::Display for CliError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, "\n  {remedy}"),
-            None => Ok(()),
-        }
+fn with_remedy(error: CliError, remedy: Option<String>) -> CliError {
+    match remedy {
+        Some(remedy) => error.remedy(remedy),
+        None => error,
     }
 }
 
-impl std::error::Error for CliError {}
+/// The code of a failure or disconnect, as the client's room numbers them.
+fn exit(code: u8) -> Exit {
+    match code {
+        0 => Exit::Done,
+        2 => Exit::Usage,
+        3 => Exit::Unreachable,
+        4 => Exit::Refused,
+        5 => Exit::Denied,
+        6 => Exit::NoKey,
+        7 => Exit::Integrity,
+        27 => Exit::TimedOut,
+        _ => Exit::Other,
+    }
+}
 
 /// What to do about a failure, where its own sentence does not say so.
 fn failure_remedy(failure: &Failure) -> Option<String> {

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
+use super::keyfiles;
 use super::surroundings::Surroundings;
 use crate::base::ids::Fingerprint;
 use crate::base::names::Name;
@@ -34,8 +35,7 @@ impl State {
                 .remedy("set HOME, or XDG_STATE_HOME to a folder that you can write"));
         };
         let folder = state.join("sealmq").join(me.to_string());
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|e| CliError::file(&folder, "made", &e))?;
+        keyfiles::make_folder(&folder, true)?;
         Ok(State { folder })
     }
 
@@ -50,7 +50,7 @@ impl State {
         match fs::read(&path) {
             Ok(content) => Ok(Some(content)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(CliError::file(&path, "read", &e)),
+            Err(e) => Err(keyfiles::cannot("read", &path, &e)),
         }
     }
 
@@ -65,10 +65,10 @@ impl State {
             file.lock()?;
             Ok(file)
         });
-        let _held = locked.map_err(|e| CliError::file(&lock, "locked", &e))?;
+        let _held = locked.map_err(|e| keyfiles::cannot("lock", &lock, &e))?;
         let content = change(self.read(name)?)?;
         let path = self.path(name);
-        replace(&path, &content).map_err(|e| CliError::file(&path, "written", &e))
+        replace(&path, &content).map_err(|e| keyfiles::cannot("write", &path, &e))
     }
 }
 

@@ -33,6 +33,10 @@ pub struct Args {
     /// Print help
     #[arg(long, global = true, action = ArgAction::Help, help_heading = "Other")]
     help: Option<bool>,
+    /// Folder with keys/, certs/ and perhaps sealmq.toml [default: here if it has keys/ and certs/,
+    /// else ~/.config/sealmq]
+    #[arg(long, value_name = "DIR", global = true, env = "SEALMQ_HOME", hide_env_values = true)]
+    pub home: Option<PathBuf>,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -119,10 +123,6 @@ pub enum Verb {
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Who you are")]
 pub struct Identity {
-    /// Folder with keys/, certs/ and perhaps sealmq.toml [env: SEALMQ_HOME; default: this folder if it
-    /// has keys/ and certs/, else ~/.config/sealmq]
-    #[arg(long, value_name = "DIR")]
-    pub home: Option<PathBuf>,
     /// The client whose key and certificate to use [env: SEALMQ_AS; default: the only one in the home]
     #[arg(long = "as", value_name = "NAME")]
     pub as_name: Option<Name>,
