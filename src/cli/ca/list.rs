@@ -32,7 +32,9 @@ impl List {
     }
 
     fn table(&self, index: &Index, now: Wall) -> String {
-        let rows: Vec<&Issued> = index.rows().iter().filter(|row| self.shows(index, row, now)).collect();
+        let all = index.rows().iter().enumerate();
+        let rows: Vec<&Issued> =
+            all.filter(|(i, row)| self.shows(index, *i, row, now)).map(|(_, r)| r).collect();
         if rows.is_empty() {
             return match self.expiring {
                 Some(_) => "nothing in force ends within that time\n".to_owned(),
@@ -49,15 +51,13 @@ impl List {
         text
     }
 
-    fn shows(&self, index: &Index, row: &Issued, now: Wall) -> bool {
-        let newest = |other: &Issued| {
-            let same = other.name == row.name && other.fingerprint == row.fingerprint;
-            !same || other.not_after <= row.not_after
-        };
+    fn shows(&self, index: &Index, place: usize, row: &Issued, now: Wall) -> bool {
+        let replaces = |later: &Issued| later.name == row.name && later.fingerprint == row.fingerprint;
+        let newest = !index.rows()[place + 1..].iter().any(replaces);
         match self.expiring {
             _ if self.all => true,
-            None => index.rows().iter().all(newest),
-            Some(time) => row.is_live(now) && now + time >= row.not_after && index.rows().iter().all(newest),
+            None => newest,
+            Some(time) => newest && row.is_live(now) && now + time >= row.not_after,
         }
     }
 }
