@@ -200,6 +200,18 @@ pub fn extensions() -> Vec<Mutant> {
             CertFault::Criticality("subject key identifier"),
         ),
         (
+            "a critical extended usage",
+            CLIENT,
+            |c| c.set_critical(EXTENDED_USAGE, 0xff),
+            CertFault::Criticality("extended key usage"),
+        ),
+        (
+            "critical host names",
+            BROKER,
+            |c| c.set_critical(ALTERNATIVE_NAME, 0xff),
+            CertFault::Criticality("alternative names"),
+        ),
+        (
             "an empty subject key identifier",
             CLIENT,
             |c| c.set_extension(SUBJECT_KEY, &[4, 0]),
@@ -365,6 +377,7 @@ pub fn hosts() -> Vec<Mutant> {
         ("a wildcard", BROKER, |c| set_host(c, 0x82, b"*.lan"), CertFault::BadHostName),
         ("an empty host", BROKER, |c| set_host(c, 0x82, b""), CertFault::BadHostName),
         ("a dot at the end", BROKER, |c| set_host(c, 0x82, b"hub.lan."), CertFault::BadHostName),
+        ("an underscore", BROKER, |c| set_host(c, 0x82, b"the_hub"), CertFault::BadHostName),
         ("a zero byte in a host", BROKER, |c| set_host(c, 0x82, b"hub.lan\0.evil"), CertFault::BadHostName),
         ("a host beyond ASCII", BROKER, |c| set_host(c, 0x82, "hüb".as_bytes()), CertFault::BadHostName),
         ("an address as a name", BROKER, |c| set_host(c, 0x82, b"127.0.0.1"), CertFault::BadHostName),
