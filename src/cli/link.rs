@@ -48,14 +48,15 @@ impl Link {
     /// trying where nobody answers.
     pub fn open(base: &Base, access: &Access, wait: Option<Duration>) -> Result<(Link, Connected), CliError> {
         let mut link = Link::prepare(base, access)?;
-        let connected = link.connect(wait)?;
+        let patience = wait.unwrap_or(Duration::ZERO);
+        let connected = link.connect(patience, patience.max(CONNECT_TIME))?;
         Ok((link, connected))
     }
 
-    fn connect(&mut self, wait: Option<Duration>) -> Result<Connected, CliError> {
+    /// Connects: for `patience` it dials anew where nobody answers, after `at_most` it gives up.
+    pub fn connect(&mut self, patience: Duration, at_most: Duration) -> Result<Connected, CliError> {
         let began = self.now().mono;
-        let patience = wait.unwrap_or(Duration::ZERO);
-        let give_up = began + patience.max(CONNECT_TIME);
+        let give_up = began + at_most;
         loop {
             match self.next(Some(give_up))? {
                 Some(Event::Connected(connected)) => return Ok(connected),
@@ -69,7 +70,7 @@ impl Link {
                     }
                     debug!("not connected after {}: {error}", show_duration(waited));
                 }
-                None if self.now().mono >= give_up => return Err(self.no_connection(patience.max(CONNECT_TIME))),
+                None if self.now().mono >= give_up => return Err(self.no_connection(at_most)),
                 _ => {}
             }
         }
@@ -87,12 +88,17 @@ impl Link {
     pub fn next(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
         loop {
             match self.connection.wait(deadline).map_err(poll_failed)? {
-                Some(Event::CrlUpdated { der, number }) => self.keep_crl(&der, number)?,
+                Some(Event::CrlUpdated { der, number }) => self.keep_crl(&der, number),
                 Some(Event::Notice(notice)) => note(&notice.to_string()),
                 Some(Event::Disconnected { reason, fatal: true, .. }) => return Err(reason.into()),
                 other => return Ok(other),
             }
         }
+    }
+
+    /// Waits for the waker alone: after the session's end.
+    pub fn idle(&mut self, deadline: Option<Mono>) -> Result<(), CliError> {
+        self.connection.wait(deadline).map(drop).map_err(poll_failed)
     }
 
     /// An event that is there already.
@@ -142,11 +148,13 @@ impl Link {
         }
     }
 
-    /// Keeps the list, unless another program of ours has kept a newer one: both lists count
-    /// when the next program begins, and an older one is not taken there.
-    fn keep_crl(&mut self, der: &[u8], number: u64) -> Result<(), CliError> {
+    /// Keeps the list. If another program of ours keeps an older one meanwhile, that is mended
+    /// at the next session; each program refuses lists older than those it has read.
+    fn keep_crl(&mut self, der: &[u8], number: u64) {
         debug!("revocation list {number} is in force");
-        self.state.update(CRL_FILE, |_| Ok(der.to_vec()))
+        if let Err(error) = self.state.update(CRL_FILE, |_| Ok(der.to_vec())) {
+            note(&format!("the new revocation list holds, but is not kept: {error}"));
+        }
     }
 }
 
@@ -162,7 +170,7 @@ fn poll_failed(error: io::Error) -> CliError {
 }
 
 /// From dialling to a session, when nobody said how long: the broker itself allows 10 s.
-const CONNECT_TIME: Duration = Duration::from_secs(15);
+pub const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// A broker that is busy is there: a thousand clients may have come back at once.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 /// For one answer. A lost connection shows earlier.

@@ -2,6 +2,7 @@
 
 pub const SEALMQ: &str = "\
 Examples:
+  sealmq ca init                                   make a CA, then: sealmq ca issue NAME
   sealmq create home/kitchen                       make a topic for all known clients
   sealmq pub -t home/kitchen -m 21.5               publish to it
   sealmq sub -t 'home/#' -v                        print what was and will be published
@@ -78,3 +79,10 @@ Examples:
   sealmq completions bash > ~/.local/share/bash-completion/completions/sealmq
   sealmq completions zsh > ~/.zfunc/_sealmq
   sealmq completions fish > ~/.config/fish/completions/sealmq.fish";
+
+pub const CA: &str = "\
+Examples:
+  sealmq ca init                                   make a CA: keys/ca.key and certs/ca.crt
+  sealmq ca issue --broker broker                  a broker's key and certificate, for this host
+  sealmq ca issue alice                            a client's
+  sealmq ca list --expiring 30d";

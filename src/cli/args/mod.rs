@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use super::ca::CaVerb;
 use super::format::Format;
+use super::keygen::Keygen;
 use super::units::{self, Place};
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::client::{History, Join};
@@ -114,9 +116,30 @@ pub enum Verb {
         #[command(flatten)]
         access: Access,
     },
+    /// Make a CA; issue, list, renew and revoke certificates
+    #[command(subcommand, after_help = examples::CA)]
+    Ca(CaVerb),
+    Keygen(Keygen),
     /// Write completions for your shell to standard output
     #[command(after_help = examples::COMPLETIONS)]
     Completions { shell: clap_complete::Shell },
+}
+
+impl Verb {
+    /// Where it connects to and as whom, if it does.
+    pub fn access(&self) -> Option<&Access> {
+        match self {
+            Verb::Create { access, .. }
+            | Verb::Topics { access, .. }
+            | Verb::Members { access, .. }
+            | Verb::Ping { access, .. }
+            | Verb::Stats { access, .. }
+            | Verb::Shell { access } => Some(access),
+            Verb::Pub(publish) => Some(&publish.access),
+            Verb::Sub(subscribe) => Some(&subscribe.access),
+            Verb::Fingerprint { .. } | Verb::Ca(_) | Verb::Keygen(_) | Verb::Completions { .. } => None,
+        }
+    }
 }
 
 /// Who one is.

@@ -1,12 +1,12 @@
 //! What the shell hears: messages, answers, and news of the connection.
 
 use super::screen::message_line;
-use super::{Asked, Online, Plan, Shell};
-use crate::base::names::{Name, TopicFilter};
+use super::{Asked, Leaving, Online, Shell};
+use crate::base::names::TopicFilter;
 use crate::cli::error::{CliError, Exit};
-use crate::cli::output::{note, printable};
+use crate::cli::output::printable;
 use crate::cli::tidings;
-use crate::cli::verbs::create::NewReaders;
+use crate::cli::verbs::create::{NewReaders, Plan, QUESTION};
 use crate::cli::verbs::list::{member_lines, stat_lines, topic_lines};
 use crate::client::{Answer, Created, Event, Failure, Ticket};
 use crate::wire::values::TopicEntry;
@@ -54,20 +54,15 @@ impl Shell {
                 }
                 self.online = Online::Not { said: Some(reason_text) };
                 self.set_prompt();
+                if let Leaving::SaidGoodbye { .. } = self.leaving {
+                    self.leaving = Leaving::Left;
+                }
             }
-            Event::Closed => self.leave_now(),
+            Event::Closed => self.leaving = Leaving::Left,
             Event::CrlUpdated { .. } | Event::Notice(_) => {}
         }
-        self.leave_when_caught_up();
+        self.say_goodbye();
         Ok(())
-    }
-
-    /// A script has ended; once its last answer and all of the past have come, so do we.
-    fn leave_when_caught_up(&mut self) {
-        let ready = self.behind.is_empty() && self.asked.is_empty();
-        if self.leaving.is_some() && !self.interactive && ready {
-            self.link.core().exit();
-        }
     }
 
     fn answer(&mut self, ticket: Ticket, result: Result<Answer, Failure>) -> Result<(), CliError> {
@@ -146,6 +141,7 @@ impl Shell {
             for line in plan.lines() {
                 self.screen.say(&format!("  {line}"))?;
             }
+            self.screen.say(QUESTION)?;
             self.question = Some(plan);
             self.set_prompt();
             return Ok(());

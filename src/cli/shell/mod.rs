@@ -23,7 +23,6 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
 use crate::cli::output::printable;
 use crate::cli::state::Seen;
-use crate::cli::tidings;
 use crate::cli::verbs::create::{self, NewReaders, Plan};
 use crate::client::{Event, Ticket};
 use command::Command;
@@ -62,8 +61,7 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
         line: None,
         online: Online::Not { said: None },
         behind: Vec::new(),
-        leaving: None,
-        topics_at: None,
+        leaving: Leaving::No,
         failure: None,
     };
     shell.run()
@@ -86,10 +84,7 @@ struct Shell {
     online: Online,
     /// Topics whose past has not all come yet.
     behind: Vec<TopicName>,
-    /// Since when we are leaving.
-    leaving: Option<Mono>,
-    /// When the topics were last asked for, for completion.
-    topics_at: Option<Mono>,
+    leaving: Leaving,
     /// What the last command that failed did: a script's exit code.
     failure: Option<CliError>,
 }
@@ -146,23 +141,23 @@ impl Shell {
         self.screen.close()?;
         match self.failure {
             // A person has seen what failed, and has gone on.
-            Some(failure) if !self.interactive || matches!(self.online, Online::Over) => Err(failure.shown()),
+            Some(failure) if !self.interactive || matches!(self.online, Online::Over) => {
+                Err(CliError::new(failure.exit(), ""))
+            }
             _ => Ok(()),
         }
     }
 
     /// The next event. A session that is over for good ends a script, and tells a person.
     fn event(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
-        if matches!(self.online, Online::Over) && deadline.is_none() {
+        if matches!(self.online, Online::Over) {
             // Only a line can come now.
-            return self.link.wait_for_waker().map(|()| None);
+            return self.link.idle(deadline).map(|()| None);
         }
         match self.link.next(deadline) {
             Err(error) if self.interactive && error.exit() != Exit::Done => {
-                self.screen.complain(&error.to_string())?;
-                if !matches!(self.online, Online::Over) {
-                    self.screen.remark("the session is over; Enter leaves")?;
-                }
+                self.screen.complain(&printable(&error.to_string()))?;
+                self.screen.remark("the session is over; Enter leaves")?;
                 self.online = Online::Over;
                 self.failure = Some(error);
                 self.set_prompt();
@@ -175,13 +170,13 @@ impl Shell {
 
     /// A line, if one may be looked at now: a script's only once there is a session.
     fn next_typed(&mut self) -> Option<Typed> {
-        let wait = !self.interactive && !matches!(self.online, Online::Yes { .. });
-        if self.leaving.is_some() || self.line.is_some() && !self.interactive || wait { None } else { self.input.take() }
+        let ready = self.interactive || matches!(self.online, Online::Yes { .. });
+        if ready && self.leaving == Leaving::No { self.input.take() } else { None }
     }
 
     fn typed(&mut self, typed: Typed) -> Result<(), CliError> {
         match typed {
-            Typed::Line { .. } | Typed::End if matches!(self.online, Online::Over) => self.leave_now(),
+            Typed::Line { .. } | Typed::End if matches!(self.online, Online::Over) => self.leaving = Leaving::Left,
             Typed::End => self.leave(),
             Typed::Line { number, text } => {
                 self.line = Some(number);
@@ -306,54 +301,54 @@ impl Shell {
         Ok(())
     }
 
-    /// The prompt may come back.
+    /// The prompt may come back. A script goes on when all that its line asked for is answered.
     fn line_done(&mut self) {
-        // Of a line that asked for several things, the last answer counts.
-        let open = self.asked.values().any(|asked| !matches!(asked, Asked::Words | Asked::Publish));
-        if let (Some(number), false) = (self.line, open && !self.interactive) {
+        let open = self.asked.values().any(|asked| !matches!(asked, Asked::Words));
+        if (self.interactive || !open)
+            && let Some(number) = self.line.take()
+        {
             self.input.done(number);
-            self.line = None;
         }
     }
 
     fn set_prompt(&self) {
         let link = &self.link;
         self.input.set_prompt(match (&self.question, &self.online) {
-            (Some(_), _) => format!("{} ", create::QUESTION),
+            (Some(_), _) => "[y/N]> ".to_owned(),
             (None, Online::Yes { .. }) => format!("{}@{}> ", link.name, link.address.host),
             (None, Online::Not { .. }) => format!("{} (offline)> ", link.name),
             (None, Online::Over) => "(ended)> ".to_owned(),
         });
     }
 
-    /// Says goodbye once all is answered; a script's subscriptions first catch up.
+    /// Begins to leave; a script's subscriptions first catch up.
     fn leave(&mut self) {
-        if self.leaving.is_none() {
-            self.leaving = Some(self.link.now().mono);
-            if self.interactive || self.behind.is_empty() && self.asked.is_empty() {
-                self.link.core().exit();
-            }
-        }
+        self.leaving = Leaving::Waiting { since: self.link.now().mono };
+        self.say_goodbye();
     }
 
-    fn leave_now(&mut self) {
-        self.leaving = Some(Mono(0));
+    /// Asks for the session's end, once there is nothing left to wait for.
+    fn say_goodbye(&mut self) {
+        let ready = self.interactive || self.behind.is_empty() && self.asked.is_empty();
+        if let (Leaving::Waiting { since }, true) = (self.leaving, ready) {
+            self.link.core().exit();
+            self.leaving = Leaving::SaidGoodbye { since };
+        }
     }
 
     fn deadline(&self) -> Option<Mono> {
-        self.leaving.map(|since| since + self.leave_time())
-    }
-
-    fn has_left(&self) -> bool {
         match self.leaving {
-            None => false,
-            Some(Mono(0)) => true,
-            Some(_) if matches!(self.online, Online::Over) => true,
-            Some(since) => self.link.now().mono >= since + self.leave_time(),
+            Leaving::Waiting { since } | Leaving::SaidGoodbye { since } => Some(since + self.leave_time()),
+            Leaving::No | Leaving::Left => None,
         }
     }
 
-    /// How long goodbyes may take: a person does not wait for a broker that is not there.
+    fn has_left(&self) -> bool {
+        let late = self.deadline().is_some_and(|deadline| self.link.now().mono >= deadline);
+        late || self.leaving == Leaving::Left
+    }
+
+    /// How long leaving may take: a person does not wait for a broker that is not there.
     fn leave_time(&self) -> Duration {
         match (&self.online, self.interactive) {
             (Online::Yes { .. }, true) => Duration::from_secs(3),
@@ -361,6 +356,15 @@ impl Shell {
             (_, false) => Duration::from_secs(60),
         }
     }
+}
+
+/// How far we are on our way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    Waiting { since: Mono },
+    SaidGoodbye { since: Mono },
+    Left,
 }
 
 /// What became of a line.

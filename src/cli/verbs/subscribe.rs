@@ -1,6 +1,7 @@
 //! `sub`: prints past and new messages until something says that it is enough.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::base::Mono;
 use crate::base::names::{TopicFilter, TopicName};
@@ -8,7 +9,7 @@ use crate::cli::access::Base;
 use crate::cli::args::{SubOutput, Subscribe};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::format::{Format, Shown};
-use crate::cli::link::Link;
+use crate::cli::link::{CONNECT_TIME, Link};
 use crate::cli::output::{Output, note, printable_bytes};
 use crate::cli::tidings;
 use crate::cli::units::show_duration;
@@ -18,9 +19,9 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
     for line in sub.foreign.0.verdict().map_err(CliError::usage)? {
         note(line);
     }
-    let (mut link, _) = Link::open(base, &sub.access, sub.wait_for_broker.or(sub.timeout))?;
-    // -W counts from the start, and a link's clock begins with it.
-    let deadline = sub.timeout.map(|time| Mono(0) + time);
+    let mut link = Link::prepare(base, &sub.access)?;
+    let deadline = sub.timeout.map(|time| link.now().mono + time);
+    connect(&mut link, &sub)?;
     let start = sub.from.start(link.now().wall);
     let open_requests =
         sub.topics.drain(..).map(|filter| (link.core().subscribe(filter.clone(), start), filter)).collect();
@@ -34,10 +35,25 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
         filters: Vec::new(),
         behind: BTreeSet::new(),
         open: BTreeSet::new(),
+        away: false,
         printed: 0,
         unbelieved: 0,
     };
     subscriber.run()
+}
+
+/// The first connect; -W is the end of it, too.
+fn connect(link: &mut Link, sub: &Subscribe) -> Result<(), CliError> {
+    let patience = sub.wait_for_broker.unwrap_or_default();
+    let at_most = patience.max(CONNECT_TIME);
+    let timeout = sub.timeout.filter(|timeout| *timeout < at_most);
+    let connected = link.connect(patience, timeout.unwrap_or(at_most));
+    match connected {
+        Err(error) if timeout.is_some() && error.exit() == Exit::Unreachable && patience > Duration::ZERO => {
+            Err(CliError::new(Exit::TimedOut, error.to_string()))
+        }
+        other => other.map(drop),
+    }
 }
 
 /// Everything of one run.
@@ -54,6 +70,8 @@ struct Subscriber {
     behind: BTreeSet<TopicName>,
     /// Topics that deliver.
     open: BTreeSet<TopicName>,
+    /// The connection is lost, and that was said.
+    away: bool,
     printed: u64,
     /// What did not verify.
     unbelieved: u64,
@@ -130,10 +148,15 @@ impl Subscriber {
                 self.give_up(&topic, || Failure::Refused { code, detail: 0, text: topic.to_string() })?;
             }
             Event::Disconnected { reason, retry_at, .. } => {
-                let now = self.link.now().mono;
-                self.tell(&tidings::away(&reason, retry_at, now));
+                // Once, not at every attempt.
+                if !std::mem::replace(&mut self.away, true) {
+                    self.tell(&tidings::away(&reason, retry_at, self.link.now().mono));
+                }
             }
-            Event::Connected(connected) => self.tell(&tidings::back(&connected)),
+            Event::Connected(connected) => {
+                self.away = false;
+                self.tell(&tidings::back(&connected));
+            }
             _ => {}
         }
         Ok(self.course())
