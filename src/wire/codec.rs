@@ -33,13 +33,6 @@ pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
 }
 
-/// A body that follows a session's token: how long it is, and which one it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyRef {
-    pub len: u32,
-    pub sha256: [u8; 32],
-}
-
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { left: bytes }
