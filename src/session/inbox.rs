@@ -87,6 +87,9 @@ impl Inbox {
     /// Takes what was read. Callers read on only when the last call of [`Inbox::next_handshake`] or
     /// [`Inbox::next_record`] asked for bytes, so at most one read's worth is held beyond a record's own.
     pub fn push(&mut self, mut bytes: &[u8]) {
+        if self.failed {
+            return;
+        }
         match &mut self.pending {
             // Bodies' bytes go straight to where they stay.
             Some(pending) if pending.granted && self.buf.len() == pending.token_end => {
