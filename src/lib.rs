@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod chain;
 pub mod crypto;
 pub mod store;
 pub mod wire;
