@@ -196,7 +196,11 @@ fn since_join_starts_an_epoch_with_every_add() {
 #[test]
 fn of_two_records_on_one_head_the_second_is_refused() {
     let mut chain = chain(History::All);
-    let adds = |who| make(&chain, who, |b| drop(b.add(id("dave"), name("dave"), Role::Member)));
+    let adds = |who| {
+        make(&chain, who, |b| {
+            b.add(id("dave"), name("dave"), Role::Member);
+        })
+    };
     let (first, second) = (adds("alice").expect("allowed"), adds("bob").expect("allowed"));
     let [one, two] = [(&first, "alice"), (&second, "bob")]
         .map(|(r, who)| chain.check(r, &key_of(who).public()).expect("both are good so far"));
@@ -263,7 +267,9 @@ fn the_member_list_is_hashed_as_the_protocol_says() {
 fn what_is_encoded_is_parsed() {
     let mut chain = chain(History::All);
     let records = [
-        take(&mut chain, "alice", |b| drop(b.add(id("dave"), name("dave"), Role::Admin))),
+        take(&mut chain, "alice", |b| {
+            b.add(id("dave"), name("dave"), Role::Admin);
+        }),
         take(&mut chain, "alice", |b| {
             b.remove(id("carol")).deny(Fingerprint([5; 32])).change(id("dave"), Role::Member);
             b.join(JoinPolicy::Open).new_epoch([6; 32], previous_key());
@@ -288,22 +294,30 @@ fn a_full_topic_rotates_and_takes_nobody_more() {
     while members < MEMBERS_MAX {
         let batch = RECORD_MEMBERS_MAX.min(MEMBERS_MAX - members);
         take(&mut chain, "alice", |b| {
-            (members..members + batch).for_each(|i| drop(b.add(person(i), long.clone(), Role::Member)));
+            (members..members + batch).for_each(|i| {
+                b.add(person(i), long.clone(), Role::Member);
+            });
             if b.needs_epoch() {
                 b.new_epoch([0; 32], vec![]);
             }
         });
         members += batch;
     }
-    let one_more = make(&chain, "alice", |b| drop(b.add(id("dave"), name("dave"), Role::Member)));
+    let one_more = make(&chain, "alice", |b| {
+        b.add(id("dave"), name("dave"), Role::Member);
+    });
     assert_eq!(one_more, Err(ChainError::TooManyMembers));
-    take(&mut chain, "alice", |b| drop(b.new_epoch([1; 32], previous_key())));
+    take(&mut chain, "alice", |b| {
+        b.new_epoch([1; 32], previous_key());
+    });
     take(&mut chain, "alice", |b| {
         b.remove(person(1)).add(id("dave"), name("dave"), Role::Member).new_epoch([1; 32], previous_key());
     });
     assert_eq!(chain.members().len(), MEMBERS_MAX);
     let too_long = make(&chain, "alice", |b| {
-        (0..RECORD_MEMBERS_MAX).for_each(|i| drop(b.deny(person(MEMBERS_MAX + i))));
+        (0..RECORD_MEMBERS_MAX).for_each(|i| {
+            b.deny(person(MEMBERS_MAX + i));
+        });
         b.new_epoch([2; 32], previous_key());
     });
     assert_eq!(too_long, Err(ChainError::TooLong));

@@ -235,11 +235,31 @@ fn a_record_that_breaks_one_rule_is_refused_for_it() {
 fn the_builder_signs_nothing_that_would_be_refused() {
     let chain = chain(History::All);
     let made = [
-        (make(&chain, "bob", |b| drop(b.remove(id("alice")))), ChainError::Owner),
+        (
+            make(&chain, "bob", |b| {
+                b.remove(id("alice"));
+            }),
+            ChainError::Owner,
+        ),
         (make(&chain, "alice", |_| ()), ChainError::Nothing),
-        (make(&chain, "alice", |b| drop(b.remove(id("carol")))), ChainError::NoEpoch),
-        (make(&chain, "alice", |b| drop(b.new_epoch([0; 32], vec![]))), ChainError::PreviousKey),
-        (make(&chain, "dave", |b| drop(b.deny(NOBODY))), ChainError::MayNotSign(id("dave"))),
+        (
+            make(&chain, "alice", |b| {
+                b.remove(id("carol"));
+            }),
+            ChainError::NoEpoch,
+        ),
+        (
+            make(&chain, "alice", |b| {
+                b.new_epoch([0; 32], vec![]);
+            }),
+            ChainError::PreviousKey,
+        ),
+        (
+            make(&chain, "dave", |b| {
+                b.deny(NOBODY);
+            }),
+            ChainError::MayNotSign(id("dave")),
+        ),
     ];
     for (result, error) in made {
         assert_eq!(result, Err(error));

@@ -134,7 +134,9 @@ fn stories() -> [(&'static str, Story); 2] {
         b.add(id("carol"), name("carol"), Role::Member);
     });
     let mut since = Story::begin(History::SinceJoin);
-    since.tell("first delta", "alice", true, |b| drop(b.add(id("bob"), name("bob"), Role::Admin)));
+    since.tell("first delta", "alice", true, |b| {
+        b.add(id("bob"), name("bob"), Role::Admin);
+    });
     since.tell("an add starts an epoch", "bob", true, |b| {
         b.add(id("carol"), name("carol"), Role::Member);
     });
