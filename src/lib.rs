@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod broker;
 pub mod chain;
 pub mod crypto;
+pub mod session;
 pub mod store;
 pub mod wire;

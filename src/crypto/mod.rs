@@ -3,6 +3,7 @@
 //! Only compositions of library primitives, each use with its own context string.
 //! Knows no connection, no topic and no clock.
 
+pub mod cert;
 pub mod dh;
 pub mod digest;
 pub mod envelope;

@@ -19,6 +19,7 @@ pub fn check(make: Make<'_>) {
     a_log_that_is_not_there_is_said_so(make(ROOMY));
     reads_are_bounded_and_go_on(make(ROOMY));
     trim_takes_messages_and_no_records(make(ROOMY));
+    trim_keeps_what_all_limits_allow(make(ROOMY));
     finds_count_messages(make(ROOMY));
     a_full_store_refuses_and_keeps_what_it_has(make);
     a_failure_takes_along_what_was_submitted(make);
@@ -127,9 +128,9 @@ fn trim_takes_messages_and_no_records(store: Box<dyn Store>) {
     }
     let held = driver.store.used_bytes();
     let one = message(1, 100).content.bytes();
-    assert_eq!(driver.run(trim(LOG, 7)), Ok(Outcome::Trimmed { freed_bytes: 4 * one }), "2, 3, 4 and 6");
+    assert_eq!(freed(driver.run(trim(LOG, 7))), 4 * one, "2, 3, 4 and 6");
     assert_eq!(driver.store.used_bytes(), held - 4 * one);
-    assert_eq!(driver.run(trim(LOG, 7)), Ok(Outcome::Trimmed { freed_bytes: 0 }));
+    assert_eq!(freed(driver.run(trim(LOG, 7))), 0);
     let (entries, next) = driver.read(LOG, 0, END, usize::MAX, false);
     assert_eq!((offsets(&entries), next), (vec![0, 1, 5, 7, 8, 9], Offset(10)));
     let (entries, next) = driver.read(LOG, 6, Offset(7), usize::MAX, false);
@@ -144,6 +145,36 @@ fn trim_takes_messages_and_no_records(store: Box<dyn Store>) {
     assert_eq!(entry.offset, Offset(10), "offsets are not used again");
     driver.run(Op::Remove { log: LOG }).expect("the log is there");
     assert_eq!(driver.store.used_bytes(), 0);
+}
+
+fn trim_keeps_what_all_limits_allow(store: Box<dyn Store>) {
+    let mut driver = Driver::new(store);
+    driver.run(create(LOG, &[1])).expect("there is room");
+    for time in 1..=10 {
+        driver.run(append(LOG, message(time, 100))).expect("there is room");
+    }
+    let mut kept = |keep: Keep| match driver.run(Op::Trim { log: LOG, keep }) {
+        Ok(Outcome::Trimmed { kept, .. }) => kept,
+        other => panic!("a trim gave {other:?}"),
+    };
+    let all = kept(Keep::default());
+    let body = all.bytes / 10;
+    assert_eq!((all.messages, all.oldest), (10, Some((Offset(1), Wall(1)))));
+    let by_time = kept(Keep { since: Wall(3), ..Keep::default() });
+    assert_eq!((by_time.messages, by_time.oldest), (8, Some((Offset(3), Wall(3)))));
+    let by_count = kept(Keep { messages: 5, ..Keep::default() });
+    assert_eq!((by_count.messages, by_count.bytes), (5, 5 * body));
+    let by_bytes = kept(Keep { bytes: 3 * body - 1, messages: 4, ..Keep::default() });
+    assert_eq!((by_bytes.messages, by_bytes.oldest), (2, Some((Offset(9), Wall(9)))));
+    let none = kept(Keep { bytes: 1, ..Keep::default() });
+    assert_eq!(none, Kept::default());
+}
+
+fn freed(result: Result<Outcome, StoreError>) -> u64 {
+    match result {
+        Ok(Outcome::Trimmed { freed_bytes, .. }) => freed_bytes,
+        other => panic!("a trim gave {other:?}"),
+    }
 }
 
 fn finds_count_messages(store: Box<dyn Store>) {
@@ -337,7 +368,7 @@ fn read(log: Incarnation, from: u64, below: Offset, bytes_max: usize, records_on
 }
 
 fn trim(log: Incarnation, below: u64) -> Op {
-    Op::Trim { log, messages_below: Offset(below) }
+    Op::Trim { log, keep: Keep { from: Offset(below), ..Keep::default() } }
 }
 
 /// A record of about 1,100 bytes.

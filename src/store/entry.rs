@@ -80,6 +80,14 @@ impl Content {
         matches!(self, Content::Message { .. })
     }
 
+    /// Bytes of a message's sealed body; a record has none.
+    pub fn body_bytes(&self) -> u64 {
+        match self {
+            Content::Message { body, .. } => body.len() as u64,
+            Content::Record { .. } => 0,
+        }
+    }
+
     /// As [`Entry::bytes`].
     pub fn bytes(&self) -> u64 {
         let held = match self {

@@ -88,10 +88,11 @@ impl Memory {
                 Ok(Outcome::Entries { entries, next })
             }
             Op::Find { log, what } => Ok(Outcome::Found(self.log(log)?.find(what))),
-            Op::Trim { log, messages_below } => {
-                let freed_bytes = self.log(log)?.trim(messages_below);
+            Op::Trim { log, keep } => {
+                let log = self.log(log)?;
+                let (freed_bytes, kept) = (log.trim(&keep), log.kept());
                 self.used_bytes -= freed_bytes;
-                Ok(Outcome::Trimmed { freed_bytes })
+                Ok(Outcome::Trimmed { freed_bytes, kept })
             }
             Op::Remove { log } => {
                 let log = self.logs.remove(&log).ok_or(StoreError::NoSuchLog)?;

@@ -96,10 +96,10 @@ pub enum Op {
         log: Incarnation,
         what: Find,
     },
-    /// Drops the messages below an offset.
+    /// Drops the oldest messages until what is kept is no more than `keep` allows.
     Trim {
         log: Incarnation,
-        messages_below: Offset,
+        keep: Keep,
     },
     /// Drops the log with all its entries.
     Remove {
@@ -136,10 +136,34 @@ pub enum Outcome {
     Found(Offset),
     Trimmed {
         freed_bytes: u64,
+        kept: Kept,
     },
     Removed {
         freed_bytes: u64,
     },
+}
+
+/// What a trim is to keep: whatever all of these allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// No message below.
+    pub from: Offset,
+    /// No message older.
+    pub since: Wall,
+    /// No more messages; 0: any number.
+    pub messages: u64,
+    /// No more bytes of bodies; 0: any number.
+    pub bytes: u64,
+}
+
+/// The messages that a log has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub messages: u64,
+    /// Of their bodies.
+    pub bytes: u64,
+    /// The offset and time of the oldest.
+    pub oldest: Option<(Offset, Wall)>,
 }
 
 /// Why an operation was not done; nothing of it was.

@@ -129,9 +129,9 @@ impl Run {
             }
             (Op::Read { .. }, Ok(Outcome::Entries { entries, next })) => self.judge_read(op, &entries, next),
             (Op::Find { .. }, Ok(Outcome::Found(_))) => {}
-            (Op::Trim { messages_below, .. }, Ok(Outcome::Trimmed { .. })) => {
+            (Op::Trim { keep, .. }, Ok(Outcome::Trimmed { .. })) => {
                 let model = self.models.get_mut(&log).expect("a log that is trimmed is there");
-                model.entries.retain(|_, e| !e.is_message() || e.offset >= *messages_below);
+                model.entries.retain(|_, e| !e.is_message() || e.offset >= keep.from);
             }
             (Op::Remove { .. }, Ok(Outcome::Removed { .. })) => {
                 assert!(self.models.remove(&log).is_some());

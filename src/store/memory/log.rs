@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::Wall;
 use crate::base::ids::Offset;
-use crate::store::{Content, Entry, Find, LogSettings, NewEntry, Ticket};
+use crate::store::{Content, Entry, Find, Keep, Kept, LogSettings, NewEntry, Ticket};
 
 pub(super) struct Log {
     /// Both in the order of their offsets, which are also in the order of their times.
@@ -20,6 +20,8 @@ pub(super) struct Log {
     next: Offset,
     time: Wall,
     bytes: u64,
+    /// Of the bodies of the messages.
+    body_bytes: u64,
     /// Appends with a lower ticket fail: one before them did.
     pub(super) refused_before: Ticket,
 }
@@ -33,6 +35,7 @@ impl Log {
             next: Offset(0),
             time: Wall(0),
             bytes: (size_of::<Log>() + settings.name.as_str().len()) as u64,
+            body_bytes: 0,
             refused_before: Ticket(0),
         }
     }
@@ -53,6 +56,7 @@ impl Log {
 
     pub(super) fn append(&mut self, new: NewEntry) -> Arc<Entry> {
         self.bytes += self.cost(&new);
+        self.body_bytes += new.content.body_bytes();
         self.time = self.time.max(new.time);
         let entry = Arc::new(Entry { offset: self.next, time: self.time, content: new.content });
         self.next = self.next.next();
@@ -97,18 +101,36 @@ impl Log {
         self.messages.get(index).map_or(self.next, |m| m.offset)
     }
 
-    /// Drops messages below `messages_below`; returns the bytes that this frees.
-    pub(super) fn trim(&mut self, messages_below: Offset) -> u64 {
+    /// Drops the oldest messages that `keep` does not allow; returns the bytes that this frees.
+    pub(super) fn trim(&mut self, keep: &Keep) -> u64 {
         let before = self.bytes;
-        while self.messages.front().is_some_and(|m| m.offset < messages_below) {
+        while self.messages.front().is_some_and(|oldest| self.exceeds(keep, oldest)) {
             let Some(message) = self.messages.pop_front() else { break };
             self.bytes -= message.bytes();
+            self.body_bytes -= message.content.body_bytes();
             self.release_sender(&message);
         }
         if self.messages.len() < self.messages.capacity() / 4 {
             self.messages.shrink_to(self.messages.len() * 2);
         }
         before - self.bytes
+    }
+
+    /// The messages that are kept.
+    pub(super) fn kept(&self) -> Kept {
+        Kept {
+            messages: self.messages.len() as u64,
+            bytes: self.body_bytes,
+            oldest: self.messages.front().map(|oldest| (oldest.offset, oldest.time)),
+        }
+    }
+
+    fn exceeds(&self, keep: &Keep, oldest: &Entry) -> bool {
+        let over = |is: u64, max: u64| max > 0 && is > max;
+        oldest.offset < keep.from
+            || oldest.time < keep.since
+            || over(self.messages.len() as u64, keep.messages)
+            || over(self.body_bytes, keep.bytes)
     }
 
     fn release_sender(&mut self, message: &Entry) {
