@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rsa::pkcs1::EncodeRsaPublicKey;
 use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use rsa::traits::PublicKeyParts;
 use sha2::{Digest, Sha256};
@@ -88,6 +89,11 @@ impl PublicKey {
     /// The SubjectPublicKeyInfo in DER.
     pub fn to_spki_der(&self) -> Vec<u8> {
         self.key.to_public_key_der().expect("a valid RSA key always encodes").into_vec()
+    }
+
+    /// The RSAPublicKey in DER (RFC 8017, appendix A.1.1), which the other form wraps.
+    pub fn to_pkcs1_der(&self) -> Vec<u8> {
+        self.key.to_pkcs1_der().expect("a valid RSA key always encodes").into_vec()
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo.
