@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod client;
 pub mod crypto;
+pub mod net;
 pub mod wire;

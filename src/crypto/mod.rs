@@ -4,5 +4,15 @@
 //! Knows no connection, no topic and no clock.
 
 pub mod cert;
+pub mod dh;
+pub mod digest;
+pub mod envelope;
+pub mod fernet;
+pub mod kdf;
 pub mod key;
+pub mod merkle;
 pub mod rng;
+pub mod secret;
+pub mod sign;
+#[cfg(test)]
+pub mod testing;

@@ -4,6 +4,7 @@ pub mod body;
 pub mod codec;
 pub mod field;
 pub mod frame;
+pub mod handshake;
 pub mod values;
 
 pub use codec::{Reader, WireError, Writer};
