@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod cli;
 pub mod client;
 pub mod crypto;
 pub mod net;
