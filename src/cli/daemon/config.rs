@@ -12,13 +12,15 @@ use toml::de::DeTable;
 pub use fault::ConfigFault;
 pub use values::{CreateRules, Level, Size, Time};
 
-use crate::base::limits::MESSAGE_BYTES_MAX;
+use crate::base::limits::{MESSAGE_BYTES_MAX, RETAIN_BYTES};
 use crate::broker::BrokerConfig;
 use crate::net::broker::LISTENERS_MAX;
 
 /// The default configuration, commented; `--print-default-config` prints it.
 pub const DEFAULT: &str = include_str!("config/default.toml");
 
+/// What all topics may hold unless the configuration says otherwise: four full ones.
+const STORAGE_BYTES_MAX: usize = 4 * RETAIN_BYTES as usize;
 /// A slot's number fits in half of a poll's token, also on a 32-bit host.
 const CONNECTIONS_CEILING: usize = 65_000;
 
@@ -65,6 +67,7 @@ struct Limits {
     unanswered_publishes: usize,
     keepalive: Time,
     tail: Size,
+    storage: Size,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -109,6 +112,11 @@ impl Config {
         }
     }
 
+    /// What all topics together may hold, in bytes.
+    pub fn storage_bytes_max(&self) -> u64 {
+        self.limits.storage.0 as u64
+    }
+
     /// Numbers that would make a broker that serves nobody, or one that cannot be.
     fn check(&self) -> Result<(), (&'static str, String)> {
         let l = &self.limits;
@@ -127,6 +135,7 @@ impl Config {
         within("outbox", l.outbox.0, 16 * 1024, 64 * 1024 * 1024)?;
         within("unanswered_publishes", l.unanswered_publishes, 1, 65_535)?;
         within("tail", l.tail.0, 2 * MESSAGE_BYTES_MAX, usize::MAX)?;
+        within("storage", l.storage.0, l.message.0, usize::MAX)?;
         // The Welcome frame tells it in seconds.
         match l.keepalive.0.as_secs() {
             1..=65_535 => Ok(()),
@@ -180,6 +189,7 @@ impl Default for Limits {
             unanswered_publishes: broker.unanswered_publishes_max,
             keepalive: Time(broker.keepalive),
             tail: Size(broker.tail_bytes_max),
+            storage: Size(STORAGE_BYTES_MAX),
         }
     }
 }
