@@ -6,4 +6,6 @@ pub mod cli;
 pub mod client;
 pub mod crypto;
 pub mod net;
+pub mod session;
+pub mod store;
 pub mod wire;

@@ -80,12 +80,20 @@ pub const RETAIN_BYTES: u64 = 64 * 1024 * 1024;
 pub const PUBLISHER_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Publisher ids remembered in all topics together, some 150 bytes each.
 pub const PUBLISHERS_MAX: usize = 262_144;
+/// Publisher ids that one session may speak of.
+pub const PUBLISHER_SLOTS_MAX: usize = 16;
 /// Publishes of one connection that are not answered yet.
 pub const UNANSWERED_PUBLISHES_MAX: usize = 1024;
 
 // ---- Connections ----
 
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// Certificates of clients that the broker remembers, some 1 KiB each.
+pub const KNOWN_CLIENTS_MAX: usize = 16_384;
+/// Wraps staged for one record: one for each member of a topic.
+pub const STAGED_WRAPS_MAX: usize = MEMBERS_MAX;
+/// Wraps staged by all connections together, in bytes.
+pub const STAGED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Cursors of one connection: topics it has opened or subscribed to.
 pub const CURSORS_PER_CONNECTION_MAX: usize = 16_384;
 /// Filters of one connection.

@@ -168,7 +168,7 @@ impl Field for Start {
     }
 }
 
-/// How much of a topic is kept: whichever limit is reached first. Records always stay.
+/// How much of a topic is kept: whichever limit is reached first, 0 for none. Records always stay.
 /// `u64 count | u64 bytes | u64 milliseconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -176,7 +176,7 @@ pub struct Retention {
     pub count: u64,
     /// Bytes of sealed bodies.
     pub bytes: u64,
-    /// Milliseconds since a message was received; 0 is without end.
+    /// Milliseconds since a message was received.
     pub age_ms: u64,
 }
 

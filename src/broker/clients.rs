@@ -1,0 +1,104 @@
+//! The clients that the broker knows: those of its folder, and all that ever connected.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use crate::base::Wall;
+use crate::base::ids::Fingerprint;
+use crate::base::limits::KNOWN_CLIENTS_MAX;
+use crate::base::names::Name;
+use crate::crypto::cert::Certificate;
+use crate::wire::values::ClientEntry;
+
+/// Certificates by fingerprint, and fingerprints by name.
+#[derive(Default)]
+pub struct KnownClients {
+    by_fingerprint: BTreeMap<Fingerprint, Known>,
+    by_name: HashMap<Name, Vec<Fingerprint>>,
+}
+
+struct Known {
+    certificate: Certificate,
+    /// Zero: never.
+    last_seen: Wall,
+    /// Kept for the chains that name it, but not offered to creators.
+    revoked: bool,
+}
+
+impl KnownClients {
+    /// Remembers a certificate; of two with one key, the one that ends later.
+    /// False if there is no room for another client.
+    pub fn learn(&mut self, certificate: &Certificate) -> bool {
+        let fingerprint = certificate.fingerprint();
+        if let Some(known) = self.by_fingerprint.get_mut(&fingerprint) {
+            if certificate.not_after() > known.certificate.not_after() {
+                known.certificate = certificate.clone();
+            }
+            return true;
+        }
+        if self.by_fingerprint.len() >= KNOWN_CLIENTS_MAX {
+            return false;
+        }
+        self.by_name.entry(certificate.name().clone()).or_default().push(fingerprint);
+        let known = Known { certificate: certificate.clone(), last_seen: Wall(0), revoked: false };
+        self.by_fingerprint.insert(fingerprint, known);
+        true
+    }
+
+    /// Notes that a client is or was here.
+    pub fn saw(&mut self, fingerprint: &Fingerprint, now: Wall) {
+        if let Some(known) = self.by_fingerprint.get_mut(fingerprint) {
+            known.last_seen = now;
+        }
+    }
+
+    /// Judges every certificate anew: those that `is_revoked` names are no longer offered.
+    pub fn mark_revoked(&mut self, is_revoked: impl Fn(&Certificate) -> bool) {
+        for known in self.by_fingerprint.values_mut() {
+            known.revoked = is_revoked(&known.certificate);
+        }
+    }
+
+    pub fn certificate(&self, fingerprint: &Fingerprint) -> Option<&Certificate> {
+        self.by_fingerprint.get(fingerprint).map(|known| &known.certificate)
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_fingerprint.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_fingerprint.is_empty()
+    }
+
+    /// A page of clients in fingerprint order above `after`, of those called one of `names`
+    /// (empty: all), as many as fit in `bytes_max`; and whether there are more.
+    pub fn page(&self, after: Fingerprint, names: &[Name], bytes_max: usize) -> (Vec<ClientEntry>, bool) {
+        if names.is_empty() {
+            let range = (Bound::Excluded(after), Bound::Unbounded);
+            return fill_page(self.by_fingerprint.range(range).map(|(_, known)| known), bytes_max);
+        }
+        let mut wanted: Vec<Fingerprint> =
+            names.iter().filter_map(|name| self.by_name.get(name)).flatten().copied().collect();
+        wanted.retain(|fingerprint| *fingerprint > after);
+        wanted.sort_unstable();
+        wanted.dedup();
+        fill_page(wanted.iter().filter_map(|f| self.by_fingerprint.get(f)), bytes_max)
+    }
+}
+
+fn fill_page<'a>(known: impl Iterator<Item = &'a Known>, bytes_max: usize) -> (Vec<ClientEntry>, bool) {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for client in known.filter(|client| !client.revoked) {
+        bytes += client.certificate.der().len() + 10;
+        if bytes > bytes_max {
+            return (page, true);
+        }
+        page.push(ClientEntry {
+            certificate: client.certificate.der().to_vec(),
+            last_seen: client.last_seen,
+        });
+    }
+    (page, false)
+}

@@ -1,0 +1,263 @@
+//! What the store has completed: answers, and the entry on its way to those who listen.
+
+use std::sync::Arc;
+
+use super::create::{Change, Creation};
+use super::cursor::Status;
+use super::open::Opening;
+use super::publishers::PublisherKey;
+use super::topic::{Topic, TopicKey};
+use super::{Pending, Processor, Refusal};
+use crate::base::Now;
+use crate::base::ids::{ConnId, Counter, RequestId, TopicHandle};
+use crate::store::{Completion, Entry, Op, Outcome, StoreError};
+use crate::wire::frame::BrokerFrame;
+use crate::wire::values::{Notice, RefuseCode, Start};
+
+impl Processor {
+    pub(super) fn complete(&mut self, completion: Completion, now: Now) {
+        let Some(pending) = self.pending.remove(&completion.ticket) else {
+            debug_assert!(false, "a completion of nothing that was submitted");
+            return;
+        };
+        match (pending, completion.result) {
+            (Pending::Message { conn, topic, publisher, counter }, result) => {
+                self.message_done(conn, topic, publisher, counter, result, now);
+            }
+            (Pending::Create(creation), result) => self.creation_done(*creation, result, now),
+            (Pending::Record(change), result) => self.change_done(*change, result, now),
+            (Pending::Read { conn, handle }, Ok(Outcome::Entries { entries, next })) => {
+                self.fetched(completion.ticket, conn, handle, entries, next);
+            }
+            (Pending::Find { conn, handle, request }, Ok(Outcome::Found(offset))) => {
+                self.found(conn, handle, request, Some(offset));
+            }
+            (Pending::Find { conn, handle, request }, _) => self.found(conn, handle, request, None),
+            (Pending::Trim { topic }, result) => self.trimmed(topic, result, now),
+            (Pending::Read { conn, handle }, _) => self.end_cursor(conn, handle, RefuseCode::Deleted),
+        }
+    }
+
+    fn message_done(
+        &mut self,
+        conn: ConnId,
+        key: TopicKey,
+        publisher: PublisherKey,
+        counter: Counter,
+        result: Result<Outcome, StoreError>,
+        now: Now,
+    ) {
+        if let Some(seat) = self.seat_mut(conn) {
+            seat.unanswered -= 1;
+        }
+        let Some(topic) = self.topics.topic_mut(key) else { return };
+        topic.appending -= 1;
+        let (waiters, answer) = match &result {
+            Ok(Outcome::Appended { entry }) => {
+                (topic.publishers.stored(&publisher, entry.offset), Ok(entry.offset))
+            }
+            Ok(_) | Err(_) => (topic.publishers.failed(&publisher), Err(refuse_code(&result))),
+        };
+        for waiter in waiters {
+            let Some(handle) = self.seat(waiter.conn).and_then(|seat| seat.handle_of(key)) else { continue };
+            let (slot, topic) = (waiter.slot, handle);
+            self.answer(
+                waiter.conn,
+                match answer {
+                    Ok(offset) => BrokerFrame::Published { slot, topic, counter, offset },
+                    Err(code) => BrokerFrame::PublishRefused { slot, topic, counter, code, detail: 0 },
+                },
+            );
+        }
+        if let Ok(Outcome::Appended { entry }) = result {
+            self.entry_stored(key, entry, now);
+        } else {
+            self.counters.publishes_refused += 1;
+        }
+    }
+
+    /// An entry is part of its log: keeps it among the newest, wakes who listens, and
+    /// lets retention have its way.
+    fn entry_stored(&mut self, key: TopicKey, entry: Arc<Entry>, now: Now) {
+        let is_message = entry.is_message();
+        self.topics.push(key, entry);
+        self.wake_listeners(key, true);
+        if !is_message {
+            self.wake_listeners(key, false);
+        }
+        self.retain(key, now);
+    }
+
+    fn wake_listeners(&mut self, key: TopicKey, subscribed: bool) {
+        let Some(topic) = self.topics.topic_mut(key) else { return };
+        for (_, listener) in topic.listeners(subscribed) {
+            if !std::mem::take(&mut listener.waiting) {
+                continue;
+            }
+            let Some(seat) = super::seat_of(&mut self.seats, listener.conn) else { continue };
+            seat.ready.push_back(listener.handle);
+            if let Some(cursor) = seat.cursor_mut(listener.handle) {
+                cursor.status = Status::Ready;
+            }
+            if !seat.woken {
+                seat.woken = true;
+                self.wakes.push_back(listener.conn);
+            }
+        }
+    }
+
+    fn creation_done(&mut self, creation: Creation, result: Result<Outcome, StoreError>, now: Now) {
+        let Creation { conn, request, creator, name, log, durability, retention, chain } = creation;
+        if let Some(seat) = self.seat_mut(conn) {
+            seat.changes -= 1;
+        }
+        let Ok(Outcome::Created { entries }) = result else {
+            self.topics.unreserve(&name);
+            if let Some(made) = self.created_by.get_mut(&creator) {
+                *made -= 1;
+            }
+            self.refuse(conn, request, Refusal::code(refuse_code(&result)));
+            return;
+        };
+        let members: Vec<_> = chain.members().map(|(fingerprint, _)| *fingerprint).collect();
+        let key = self.topics.insert(Topic::new(name, log, durability, retention, chain));
+        for entry in entries {
+            self.topics.push(key, entry);
+        }
+        if let Err(refusal) = self.open_topic(conn, key, Opening { request, start: Start::RecordsOnly }, now) {
+            self.refuse(conn, request, refusal);
+        }
+        for member in members {
+            self.offer_topic(key, &member, now);
+        }
+    }
+
+    /// Opens a topic for a member's connections whose filters match it.
+    fn offer_topic(&mut self, key: TopicKey, member: &crate::base::ids::Fingerprint, now: Now) {
+        let Some(topic) = self.topics.topic(key) else { return };
+        let conns = self.by_client.get(member).cloned().unwrap_or_default();
+        let name = topic.name.clone();
+        for conn in conns {
+            let Some(seat) = self.seat(conn) else { continue };
+            let Some(held) = seat.filters.iter().find(|held| held.filter.matches(&name)) else { continue };
+            let opening = Opening { request: held.request, start: Start::Earliest };
+            if let Err(refusal) = self.open_topic(conn, key, opening, now) {
+                self.refuse(conn, opening.request, refusal);
+            }
+        }
+    }
+
+    fn change_done(&mut self, change: Change, result: Result<Outcome, StoreError>, now: Now) {
+        let Change { conn, request, topic: key, chain, removed } = change;
+        if let Some(seat) = self.seat_mut(conn) {
+            seat.changes -= 1;
+        }
+        let Some(topic) = self.topics.topic_mut(key) else { return };
+        topic.changing = false;
+        topic.appending -= 1;
+        let Ok(Outcome::Appended { entry }) = result else {
+            self.refuse(conn, request, Refusal::code(refuse_code(&result)));
+            return;
+        };
+        let before: Vec<_> = topic.chain.members().map(|(fingerprint, _)| *fingerprint).collect();
+        topic.chain = chain;
+        let added: Vec<_> =
+            topic.chain.members().map(|(f, _)| *f).filter(|f| !before.contains(f)).collect();
+        self.entry_stored(key, entry, now);
+        self.answer(conn, BrokerFrame::Done { request });
+        for member in removed {
+            for conn in self.by_client.get(&member).cloned().unwrap_or_default() {
+                if let Some(handle) = self.seat(conn).and_then(|seat| seat.handle_of(key)) {
+                    self.end_cursor(conn, handle, RefuseCode::NotMember);
+                }
+            }
+        }
+        for member in added {
+            self.offer_topic(key, &member, now);
+        }
+    }
+
+    /// Ends a cursor and tells its client why.
+    fn end_cursor(&mut self, id: ConnId, handle: TopicHandle, code: RefuseCode) {
+        let Some(cursor) = self.seat_mut(id).and_then(|seat| seat.close(handle)) else { return };
+        if let Some(topic) = self.topics.topic_mut(cursor.topic) {
+            topic.listeners(cursor.subscribed).remove(cursor.listener.0);
+        }
+        self.answer(id, BrokerFrame::Ended { topic: handle, code });
+    }
+
+    /// The store has found where a cursor begins; `None`: it could not, so at the earliest.
+    fn found(
+        &mut self,
+        id: ConnId,
+        handle: TopicHandle,
+        request: RequestId,
+        offset: Option<crate::base::ids::Offset>,
+    ) {
+        let place = self.seat(id).and_then(|seat| seat.cursor(handle)).map(|c| (c.topic, c.subscribed));
+        if let Some((key, subscribed)) = place {
+            let first = self.topics.topic(key).map(|topic| topic.first);
+            let floor = if subscribed { offset.or(first) } else { None };
+            self.begin_at(id, handle, floor.unwrap_or(super::cursor::RECORDS_ONLY), request, Notice::None);
+        }
+        if let Some(seat) = self.seat_mut(id) {
+            seat.found();
+        }
+        self.wake(id);
+    }
+
+    /// Asks the store to drop what retention no longer keeps.
+    fn retain(&mut self, key: TopicKey, now: Now) {
+        let Some(topic) = self.topics.topic_mut(key) else { return };
+        if topic.trimming || !topic.exceeds_retention(now.wall) {
+            self.note_age(key);
+            return;
+        }
+        topic.trimming = true;
+        let keep = topic.keep(now.wall);
+        let ticket = self.store.submit(Op::Trim { log: key.log, keep });
+        self.pending.insert(ticket, Pending::Trim { topic: key });
+        self.submitted();
+    }
+
+    fn trimmed(&mut self, key: TopicKey, result: Result<Outcome, StoreError>, now: Now) {
+        if let Ok(Outcome::Trimmed { kept, .. }) = result {
+            self.topics.trimmed(key, &kept);
+            if let Some(topic) = self.topics.topic_mut(key) {
+                topic.trimming = false;
+            }
+            self.retain(key, now);
+        } else if let Some(topic) = self.topics.topic_mut(key) {
+            topic.trimming = false;
+        }
+    }
+
+    /// Notes when a topic's oldest message will have outlived it.
+    fn note_age(&mut self, key: TopicKey) {
+        let Some(topic) = self.topics.topic(key) else { return };
+        if topic.retention.age_ms > 0 && topic.messages > 0 {
+            let at = crate::base::Wall(topic.oldest.0.saturating_add(topic.retention.age_ms));
+            self.ages.insert((at, key.index, key.log));
+        }
+    }
+
+    /// Lets retention have its way where the oldest message has become too old.
+    pub(super) fn drop_outlived(&mut self, now: Now) {
+        while let Some((at, index, log)) = self.ages.first().copied() {
+            if at > now.wall {
+                return;
+            }
+            self.ages.pop_first();
+            self.retain(TopicKey { index, log }, now);
+        }
+    }
+}
+
+fn refuse_code(result: &Result<Outcome, StoreError>) -> RefuseCode {
+    match result {
+        Err(StoreError::EarlierFailed) => RefuseCode::EarlierRefused,
+        Err(StoreError::NoSuchLog) => RefuseCode::Deleted,
+        Err(StoreError::Exists) => RefuseCode::Busy,
+        Err(StoreError::Full | StoreError::Failed(_)) | Ok(_) => RefuseCode::StorageFull,
+    }
+}

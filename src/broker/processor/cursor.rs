@@ -1,0 +1,85 @@
+//! A subscription to one topic: a place in its log, and why it is where it is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::topic::{ListenerKey, TopicKey};
+use crate::base::ids::Offset;
+use crate::store::{Entry, Ticket};
+
+/// One connection's place in one topic's log.
+pub struct Cursor {
+    pub topic: TopicKey,
+    pub listener: ListenerKey,
+    /// The next entry to look at.
+    pub next: Offset,
+    /// Records below were sent already: a cursor that goes back does not repeat them.
+    pub records_sent: Offset,
+    /// Messages below are skipped, records are not. [`RECORDS_ONLY`]: all messages are.
+    pub floor: Offset,
+    /// Whether the client wants messages; which of its topic's listeners it stands among.
+    pub subscribed: bool,
+    pub status: Status,
+    /// Where the past ends, until the client has been told that it has seen it.
+    pub past_end: Option<Offset>,
+    announced: Announced,
+}
+
+/// A floor above every offset.
+pub const RECORDS_ONLY: Offset = Offset(u64::MAX);
+
+/// What a cursor is doing.
+pub enum Status {
+    /// It has seen all there is; the topic's next entry wakes it.
+    CaughtUp,
+    /// It may have something to send, and stands in its connection's queue.
+    Ready,
+    /// It waits for the store to find where it begins.
+    Finding,
+    /// It waits for the entries of one read from the store.
+    Reading(Ticket),
+    /// Entries from the store, next to be sent; it stands in its connection's queue.
+    Fetched(VecDeque<Arc<Entry>>),
+}
+
+/// The senders that this connection was last told of, so that their names are not repeated
+/// with each message. Bounded: a sender that has dropped out is named again.
+struct Announced {
+    numbers: [Option<u32>; ANNOUNCED],
+    oldest: usize,
+}
+
+const ANNOUNCED: usize = 8;
+
+impl Cursor {
+    /// A cursor at rest that wants records only.
+    pub fn new(topic: TopicKey, listener: ListenerKey) -> Cursor {
+        Cursor {
+            topic,
+            listener,
+            next: Offset(0),
+            records_sent: Offset(0),
+            floor: RECORDS_ONLY,
+            subscribed: false,
+            status: Status::CaughtUp,
+            past_end: None,
+            announced: Announced { numbers: [None; ANNOUNCED], oldest: 0 },
+        }
+    }
+
+    /// Whether it stands in its connection's queue.
+    pub fn is_queued(&self) -> bool {
+        matches!(self.status, Status::Ready | Status::Fetched(_))
+    }
+
+    /// Whether the client still knows who `sender` is.
+    pub fn has_introduced(&self, sender: u32) -> bool {
+        self.announced.numbers.contains(&Some(sender))
+    }
+
+    /// Notes that the client was told who `sender` is.
+    pub fn introduced(&mut self, sender: u32) {
+        self.announced.numbers[self.announced.oldest] = Some(sender);
+        self.announced.oldest = (self.announced.oldest + 1) % ANNOUNCED;
+    }
+}

@@ -1,0 +1,37 @@
+//! What must hold after every turn, checked in debug builds and by the simulator.
+
+use super::Processor;
+use super::cursor::Status;
+
+impl Processor {
+    /// # Panics
+    /// If the processor's tables disagree: that is a bug of ours.
+    pub fn check_invariants(&self) {
+        self.topics.check_invariants();
+        let mut staged = 0;
+        for (id, seat) in self.seats.values() {
+            staged += seat.staged_bytes;
+            assert_eq!(seat.staged.iter().map(Vec::len).sum::<usize>(), seat.staged_bytes);
+            let conns = self.by_client.get(&seat.peer.fingerprint);
+            assert!(conns.is_some_and(|conns| conns.contains(id)), "a seat is found by its client");
+            for (handle, cursor) in seat.cursors() {
+                let queued = seat.ready.iter().filter(|h| **h == handle).count();
+                assert_eq!(queued, usize::from(cursor.is_queued()), "a cursor is queued once if it is ready");
+                let Some(topic) = self.topics.topic(cursor.topic) else { continue };
+                let listeners = if cursor.subscribed { &topic.subscribers } else { &topic.openers };
+                let listener = listeners.get(cursor.listener.0).expect("a cursor has its listener");
+                assert_eq!((listener.conn, listener.handle), (*id, handle));
+                assert_eq!(listener.waiting, matches!(cursor.status, Status::CaughtUp));
+                if listener.waiting && cursor.subscribed {
+                    assert_eq!(cursor.next, topic.end, "a cursor at rest has seen all there is");
+                }
+            }
+        }
+        assert_eq!(staged, self.staged_bytes, "staged bytes are counted once");
+        let publishers: usize = self.topics.iter().map(|topic| topic.publishers.len()).sum();
+        assert_eq!(publishers, self.publisher_count, "publishers are counted once");
+        let listeners: usize = self.topics.iter().map(|t| t.subscribers.len() + t.openers.len()).sum();
+        let cursors: usize = self.seats.values().map(|(_, seat)| seat.cursor_count()).sum();
+        assert_eq!(listeners, cursors, "each cursor is one listener");
+    }
+}

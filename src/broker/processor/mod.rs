@@ -1,0 +1,266 @@
+//! The command processor: topics, cursors, clients and the store behind them.
+//!
+//! It takes commands of connections that are Active and fills their records, in turns. It
+//! knows no socket, no session key and no clock. A connection is a *seat* here; one is looked up for
+//! each step and never held across a fan-out.
+
+mod commands;
+mod completions;
+mod create;
+mod cursor;
+mod delivery;
+mod invariants;
+mod jobs;
+mod listing;
+mod open;
+mod publish;
+mod publishers;
+mod seat;
+mod topic;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use self::publishers::PublisherKey;
+use self::topic::{TopicKey, TopicTable};
+use super::clients::KnownClients;
+use super::config::BrokerConfig;
+use crate::base::ids::{ConnId, Fingerprint, Incarnation, RequestId, TopicHandle};
+use crate::base::{Entropy, Now, Wall};
+use crate::session::budget::RsaBudget;
+use crate::store::{Store, Ticket};
+use crate::wire::frame::BrokerFrame;
+use crate::wire::values::RefuseCode;
+
+pub use self::commands::Handled;
+pub use self::delivery::{Outgoing, lag};
+pub use self::seat::{Peer, Seat};
+
+pub struct Processor {
+    config: BrokerConfig,
+    pub clients: KnownClients,
+    store: Box<dyn Store>,
+    topics: TopicTable,
+    /// By slot of the connection.
+    seats: HashMap<u32, (ConnId, Box<Seat>)>,
+    by_client: HashMap<Fingerprint, Vec<ConnId>>,
+    /// What the store is doing, and for whom.
+    pending: HashMap<Ticket, Pending>,
+    /// Whether something was submitted since the store was last flushed.
+    unflushed: bool,
+    /// Connections whose driver is to be told that there is output.
+    wakes: VecDeque<ConnId>,
+    /// When the oldest message of a topic with an age limit outlives it.
+    ages: BTreeSet<(Wall, usize, Incarnation)>,
+    publisher_ages: VecDeque<publish::PublisherAge>,
+    publisher_count: usize,
+    /// Topics by the client that made them.
+    created_by: HashMap<Fingerprint, usize>,
+    staged_bytes: usize,
+    pub counters: listing::Counters,
+    /// The CRL that clients may fetch: its number and its DER.
+    crl: Option<(u64, std::sync::Arc<[u8]>)>,
+}
+
+/// An operation that the store has not completed.
+enum Pending {
+    Create(Box<create::Creation>),
+    Message { conn: ConnId, topic: TopicKey, publisher: PublisherKey, counter: crate::base::ids::Counter },
+    Record(Box<create::Change>),
+    Read { conn: ConnId, handle: TopicHandle },
+    Find { conn: ConnId, handle: TopicHandle, request: RequestId },
+    Trim { topic: TopicKey },
+}
+
+/// What a command may use beside the processor's own.
+pub struct Means<'a> {
+    pub budget: &'a mut RsaBudget,
+    pub entropy: &'a mut dyn Entropy,
+    pub now: Now,
+}
+
+/// Why a command was not done: code, detail and a sentence for people.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: RefuseCode,
+    pub detail: u64,
+    pub text: String,
+}
+
+impl Refusal {
+    pub fn code(code: RefuseCode) -> Refusal {
+        Refusal { code, detail: 0, text: code.to_string() }
+    }
+
+    pub fn because(code: RefuseCode, text: impl Into<String>) -> Refusal {
+        Refusal { code, detail: 0, text: text.into() }
+    }
+
+    pub fn limit(limit: usize) -> Refusal {
+        Refusal { code: RefuseCode::Limit, detail: limit as u64, text: format!("the limit is {limit}") }
+    }
+}
+
+impl Processor {
+    pub fn new(config: BrokerConfig, store: Box<dyn Store>) -> Processor {
+        Processor {
+            topics: TopicTable::new(config.tail_bytes_max),
+            config,
+            clients: KnownClients::default(),
+            store,
+            seats: HashMap::new(),
+            by_client: HashMap::new(),
+            pending: HashMap::new(),
+            unflushed: false,
+            wakes: VecDeque::new(),
+            ages: BTreeSet::new(),
+            publisher_ages: VecDeque::new(),
+            publisher_count: 0,
+            created_by: HashMap::new(),
+            staged_bytes: 0,
+            counters: listing::Counters::default(),
+            crl: None,
+        }
+    }
+
+    /// A connection has become Active.
+    pub fn join(&mut self, id: ConnId, peer: Peer, now: Now) {
+        self.clients.saw(&peer.fingerprint, now.wall);
+        self.by_client.entry(peer.fingerprint).or_default().push(id);
+        self.seats.insert(id.slot, (id, Box::new(Seat::new(peer))));
+    }
+
+    /// A connection is gone. What it has published and the store has accepted stays.
+    pub fn leave(&mut self, id: ConnId, now: Now) {
+        if self.seat(id).is_none() {
+            return;
+        }
+        let Some((_, seat)) = self.seats.remove(&id.slot) else { return };
+        self.clients.saw(&seat.peer.fingerprint, now.wall);
+        if let Some(conns) = self.by_client.get_mut(&seat.peer.fingerprint) {
+            conns.retain(|conn| *conn != id);
+            if conns.is_empty() {
+                self.by_client.remove(&seat.peer.fingerprint);
+            }
+        }
+        for (_, cursor) in seat.cursors() {
+            if let Some(topic) = self.topics.topic_mut(cursor.topic) {
+                topic.listeners(cursor.subscribed).remove(cursor.listener.0);
+            }
+        }
+        self.staged_bytes -= seat.staged_bytes;
+    }
+
+    pub fn seat(&self, id: ConnId) -> Option<&Seat> {
+        self.seats.get(&id.slot).filter(|(owner, _)| *owner == id).map(|(_, seat)| &**seat)
+    }
+
+    fn seat_mut(&mut self, id: ConnId) -> Option<&mut Seat> {
+        seat_of(&mut self.seats, id)
+    }
+
+    /// Whether commands of this connection may be taken: it holds no more than its share of
+    /// answers and of the store's work.
+    pub fn wants_commands(&self, id: ConnId) -> bool {
+        self.seat(id).is_some_and(|seat| {
+            seat.answers_bytes() < self.config.outbox_bytes_max
+                && seat.unanswered < self.config.unanswered_publishes_max
+                && seat.changes == 0
+                && seat.jobs.is_empty()
+                && seat.exit.is_none()
+        })
+    }
+
+    pub fn has_output(&self, id: ConnId) -> bool {
+        self.seat(id).is_some_and(Seat::has_output)
+    }
+
+    /// A connection that has output, and whose driver was not told yet.
+    pub fn poll_wake(&mut self) -> Option<ConnId> {
+        self.wakes.pop_front()
+    }
+
+    /// The work of a turn beside commands: ages, the store's operations and their completions.
+    /// Returns true if work is left over.
+    pub fn turn(&mut self, now: Now) -> bool {
+        self.drop_outlived(now);
+        self.expire_publishers(now);
+        if self.unflushed || self.store.poll_timeout().is_some_and(|at| at <= now.mono) {
+            self.unflushed = false;
+            self.store.flush(now);
+        }
+        for _ in 0..COMPLETIONS_PER_TURN {
+            match self.store.poll() {
+                Some(completion) => self.complete(completion, now),
+                None => return self.unflushed,
+            }
+        }
+        true
+    }
+
+    /// When [`Processor::turn`] is to be called at the latest.
+    pub fn poll_timeout(&self, now: Now) -> Option<crate::base::Mono> {
+        let age = self.ages.first().map(|(at, ..)| now.mono + at.since(now.wall));
+        [age, self.store.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Holds the CRL that clients may fetch, and tells them of it.
+    pub fn set_crl(&mut self, crl: Option<(u64, std::sync::Arc<[u8]>)>) {
+        let newer = crl.as_ref().map(|(number, _)| *number) > self.crl.as_ref().map(|(number, _)| *number);
+        self.crl = crl;
+        if let (true, Some((number, _))) = (newer, &self.crl) {
+            let number = *number;
+            let everyone: Vec<ConnId> = self.seats.values().map(|(id, _)| *id).collect();
+            for id in everyone {
+                self.answer(id, BrokerFrame::CrlChanged { number });
+            }
+        }
+    }
+
+    pub fn crl_number(&self) -> u64 {
+        self.crl.as_ref().map_or(0, |(number, _)| *number)
+    }
+
+    /// How far a connection's slowest subscription is behind, and how many are.
+    pub fn lag(&self, id: ConnId) -> (u64, usize) {
+        self.seat(id).map_or((0, 0), |seat| delivery::lag(seat, &self.topics))
+    }
+
+    /// Queues a frame for a connection, if it is still there.
+    pub fn answer(&mut self, id: ConnId, frame: BrokerFrame) {
+        if let Some(seat) = self.seat_mut(id) {
+            seat.answer(frame);
+            self.wake(id);
+        }
+    }
+
+    fn refuse(&mut self, id: ConnId, request: RequestId, refusal: Refusal) {
+        self.counters.requests_refused += 1;
+        let Refusal { code, detail, text } = refusal;
+        self.answer(id, BrokerFrame::Refused { request, code, detail, text });
+    }
+
+    fn wake(&mut self, id: ConnId) {
+        if let Some(seat) = seat_of(&mut self.seats, id)
+            && !seat.woken
+        {
+            seat.woken = true;
+            self.wakes.push_back(id);
+        }
+    }
+
+    /// Notes that the store has something to set going.
+    fn submitted(&mut self) {
+        self.unflushed = true;
+    }
+}
+
+/// A seat while other parts of the processor are in use.
+fn seat_of(seats: &mut HashMap<u32, (ConnId, Box<Seat>)>, id: ConnId) -> Option<&mut Seat> {
+    seats.get_mut(&id.slot).filter(|(owner, _)| *owner == id).map(|(_, seat)| &mut **seat)
+}
+
+/// The store's completions that one turn takes: some 500 us of answers.
+const COMPLETIONS_PER_TURN: usize = 2048;

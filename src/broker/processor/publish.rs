@@ -1,0 +1,175 @@
+//! Publishing: a message on its way from a client to the store.
+
+use std::sync::Arc;
+
+use super::publishers::{Expiry, PublisherKey, Verdict, Waiter};
+use super::topic::TopicKey;
+use super::{Pending, Processor};
+use crate::base::{Now, Wall};
+use crate::base::ids::{ConnId, Counter, Epoch, TopicHandle};
+use crate::base::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, PUBLISHER_MEMORY, PUBLISHERS_MAX};
+use crate::store::{Content, NewEntry, Op, Sender};
+use crate::wire::frame::BrokerFrame;
+use crate::wire::values::RefuseCode;
+
+/// A publish as it came.
+pub struct Incoming {
+    pub slot: u16,
+    pub topic: TopicHandle,
+    pub epoch: Epoch,
+    pub counter: Counter,
+    pub body: Arc<[u8]>,
+    pub sha256: [u8; 32],
+}
+
+/// A code and what the client needs to mend it.
+type PublishRefusal = (RefuseCode, u64);
+
+/// How long a publisher waits while a topic's membership is being changed, in milliseconds.
+const BUSY_MS: u64 = 50;
+
+impl Processor {
+    pub(super) fn publish(&mut self, id: ConnId, incoming: Incoming, now: Now) {
+        let Incoming { slot, topic, counter, .. } = incoming;
+        match self.try_publish(id, incoming, now) {
+            Ok(()) => {}
+            Err((code, detail)) => {
+                self.counters.publishes_refused += 1;
+                self.answer(id, BrokerFrame::PublishRefused { slot, topic, counter, code, detail });
+            }
+        }
+    }
+
+    fn try_publish(&mut self, id: ConnId, incoming: Incoming, now: Now) -> Result<(), PublishRefusal> {
+        let Incoming { slot, topic: handle, epoch, counter, body, sha256 } = incoming;
+        let unknown = (RefuseCode::UnknownHandle, 0);
+        let body_bytes_max = self.config.message_bytes_max + (BODY_BYTES_MAX - MESSAGE_BYTES_MAX);
+        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Ok(()) };
+        let key = seat.cursor(handle).ok_or(unknown)?.topic;
+        let client = seat.peer.fingerprint;
+        let publisher = PublisherKey { client, id: seat.slot_mut(slot).ok_or(unknown)?.id };
+        let topic = self.topics.topic_mut(key).ok_or((RefuseCode::Deleted, 0))?;
+        if body.len() > body_bytes_max {
+            return Err((RefuseCode::TooLarge, body_bytes_max as u64));
+        }
+        match topic.publishers.judge(&publisher, counter, Waiter { conn: id, slot }) {
+            Verdict::Accept => {}
+            Verdict::Pending => {
+                self.counters.repeats += 1;
+                return Ok(());
+            }
+            Verdict::Stored(offset) => {
+                self.counters.repeats += 1;
+                self.answer(id, BrokerFrame::Published { slot, topic: handle, counter, offset });
+                return Ok(());
+            }
+            Verdict::Refuse(code, detail) => return Err((code, detail)),
+        }
+        if topic.changing {
+            return Err((RefuseCode::Busy, BUSY_MS));
+        }
+        if epoch != topic.chain.epoch() {
+            return Err((RefuseCode::EpochChanged, topic.chain.epoch().0.into()));
+        }
+        if !topic.publishers.knows(&publisher) && self.publisher_count >= PUBLISHERS_MAX {
+            return Err((RefuseCode::Limit, PUBLISHERS_MAX as u64));
+        }
+        self.submit_message(id, slot, key, publisher, epoch, counter, body, sha256, now);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one message, checked by its one caller")]
+    fn submit_message(
+        &mut self,
+        id: ConnId,
+        slot: u16,
+        key: TopicKey,
+        publisher: PublisherKey,
+        epoch: Epoch,
+        counter: Counter,
+        body: Arc<[u8]>,
+        sha256: [u8; 32],
+        now: Now,
+    ) {
+        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(topic) = self.topics.topic_mut(key) else { return };
+        let Some(used) = seat.slot_mut(slot) else { return };
+        let delegation = Arc::clone(&used.delegation);
+        if !used.used_in.contains(&(key, publisher)) {
+            used.used_in.push((key, publisher));
+        }
+        let mut is_new = false;
+        if !topic.publishers.knows(&publisher) {
+            let peer = &seat.peer;
+            topic.publishers.add(publisher, now.wall, |number| Sender {
+                number,
+                publisher: publisher.id,
+                fingerprint: peer.fingerprint,
+                name: peer.name.clone(),
+                delegation,
+                certificate: Arc::clone(&peer.certificate),
+            });
+            self.publisher_count += 1;
+            is_new = true;
+        }
+        let Some(sender) = topic.publishers.sender(&publisher).map(Arc::clone) else { return };
+        if is_new {
+            self.publisher_ages.push_back(PublisherAge { seen: now.wall, topic: key, publisher, number: sender.number });
+        }
+        topic.publishers.sent_to_store(&publisher, Waiter { conn: id, slot }, now.wall);
+        topic.appending += 1;
+        seat.unanswered += 1;
+        seat.published += body.len() as u64;
+        self.counters.published += 1;
+        self.counters.published_bytes += body.len() as u64;
+        let content = Content::Message { sender, epoch, counter, body, sha256 };
+        let entry = NewEntry { time: now.wall, content };
+        let ticket = self.store.submit(Op::Append { log: key.log, entry });
+        self.pending.insert(ticket, Pending::Message { conn: id, topic: key, publisher, counter });
+        self.submitted();
+    }
+
+    /// Forgets the publisher ids of a client that has said it will not use them again.
+    pub fn forget_publishers(&mut self, id: ConnId) {
+        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let slots = std::mem::take(&mut seat.publishers);
+        for (key, publisher) in slots.into_iter().flatten().flat_map(|slot| slot.used_in) {
+            if let Some(topic) = self.topics.topic_mut(key)
+                && topic.publishers.forget(&publisher)
+            {
+                self.publisher_count -= 1;
+            }
+        }
+    }
+
+    /// Forgets publisher ids a day after their last publish.
+    pub(super) fn expire_publishers(&mut self, now: Now) {
+        for _ in 0..EXPIRED_PER_TURN {
+            let Some(age) = self.publisher_ages.front().copied() else { return };
+            let mostly_forgotten = self.publisher_ages.len() > 2 * self.publisher_count + 1024;
+            if now.wall.since(age.seen) < PUBLISHER_MEMORY && !mostly_forgotten {
+                return;
+            }
+            self.publisher_ages.pop_front();
+            let Some(topic) = self.topics.topic_mut(age.topic) else { continue };
+            match topic.publishers.expire(&age.publisher, age.number, now.wall) {
+                Expiry::Unknown => {}
+                Expiry::Forgotten => self.publisher_count -= 1,
+                Expiry::Live(seen) => self.publisher_ages.push_back(PublisherAge { seen, ..age }),
+            }
+        }
+    }
+}
+
+/// A publisher in the order in which publishers are looked at again.
+#[derive(Clone, Copy)]
+pub struct PublisherAge {
+    /// At or before its last publish.
+    seen: Wall,
+    topic: TopicKey,
+    publisher: PublisherKey,
+    number: u32,
+}
+
+/// Publishers looked at in one turn.
+const EXPIRED_PER_TURN: usize = 64;

@@ -1,0 +1,311 @@
+//! Who published what in a topic: counters that make a re-sent publish harmless.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::base::Wall;
+use crate::base::ids::{ConnId, Counter, Fingerprint, Offset, PublisherId};
+use crate::base::limits::{PUBLISHER_MEMORY, UNANSWERED_PUBLISHES_MAX};
+use crate::store::Sender;
+use crate::wire::values::RefuseCode;
+
+/// The publishers of one topic.
+#[derive(Default)]
+pub struct Publishers {
+    by_id: HashMap<PublisherKey, Publisher>,
+    next_number: u32,
+}
+
+/// A publisher id belongs to the client that used it: another client's equal id is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PublisherKey {
+    pub client: Fingerprint,
+    pub id: PublisherId,
+}
+
+/// Who waits for the answer to a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    pub conn: ConnId,
+    pub slot: u16,
+}
+
+/// What a counter means to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The next one: to be stored.
+    Accept,
+    /// Stored before, at this offset.
+    Stored(Offset),
+    /// On its way to the store: its answer will come to this waiter too.
+    Pending,
+    Refuse(RefuseCode, u64),
+}
+
+/// One publisher's place.
+pub struct Publisher {
+    pub sender: Arc<Sender>,
+    /// The counter that is stored next.
+    stored: Counter,
+    /// Those on their way, from `stored` on, with who waits for them.
+    pending: VecDeque<Vec<Waiter>>,
+    /// Offsets of the last counters stored, as runs: (first counter, first offset, length).
+    runs: VecDeque<Run>,
+    last_publish: Wall,
+}
+
+struct Run {
+    counter: Counter,
+    offset: Offset,
+    len: u64,
+}
+
+/// How many of a publisher's last offsets are remembered: twice the window, since a
+/// re-send begins at most one window back.
+const REMEMBERED: u64 = 2 * UNANSWERED_PUBLISHES_MAX as u64;
+
+impl Publishers {
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub fn knows(&self, key: &PublisherKey) -> bool {
+        self.by_id.contains_key(key)
+    }
+
+    pub fn sender(&self, key: &PublisherKey) -> Option<&Arc<Sender>> {
+        self.by_id.get(key).map(|p| &p.sender)
+    }
+
+    /// Judges a counter without changing anything but who waits for a pending one.
+    pub fn judge(&mut self, key: &PublisherKey, counter: Counter, waiter: Waiter) -> Verdict {
+        let Some(publisher) = self.by_id.get_mut(key) else {
+            return if counter == Counter(0) {
+                Verdict::Accept
+            } else {
+                Verdict::Refuse(RefuseCode::CounterAhead, 0)
+            };
+        };
+        publisher.judge(counter, waiter)
+    }
+
+    /// Adds a publisher; `make` is given the number by which subscribers will hear of it.
+    pub fn add(&mut self, key: PublisherKey, now: Wall, make: impl FnOnce(u32) -> Sender) {
+        let sender = Arc::new(make(self.next_number));
+        self.next_number = self.next_number.wrapping_add(1);
+        self.by_id.insert(
+            key,
+            Publisher {
+                sender,
+                stored: Counter(0),
+                pending: VecDeque::new(),
+                runs: VecDeque::new(),
+                last_publish: now,
+            },
+        );
+    }
+
+    /// Notes that the next counter is on its way to the store.
+    pub fn sent_to_store(&mut self, key: &PublisherKey, waiter: Waiter, now: Wall) {
+        if let Some(publisher) = self.by_id.get_mut(key) {
+            publisher.pending.push_back(vec![waiter]);
+            publisher.last_publish = now;
+        }
+    }
+
+    /// The oldest pending counter is stored at `offset`: who is to be told.
+    pub fn stored(&mut self, key: &PublisherKey, offset: Offset) -> Vec<Waiter> {
+        let Some(publisher) = self.by_id.get_mut(key) else {
+            return Vec::new();
+        };
+        publisher.remember(offset);
+        publisher.pending.pop_front().unwrap_or_default()
+    }
+
+    /// The oldest pending counter could not be stored; those behind it fail likewise, one
+    /// call each. Who is to be told, and of which counter.
+    pub fn failed(&mut self, key: &PublisherKey) -> Vec<Waiter> {
+        self.by_id.get_mut(key).and_then(|p| p.pending.pop_front()).unwrap_or_default()
+    }
+
+    /// Forgets a publisher that will not come back. One with pending messages stays.
+    pub fn forget(&mut self, key: &PublisherKey) -> bool {
+        if self.by_id.get(key).is_some_and(|p| p.pending.is_empty()) {
+            self.by_id.remove(key);
+            return true;
+        }
+        false
+    }
+
+    /// Forgets a publisher whose last publish is long past; otherwise says when it was.
+    /// `number` tells it from one of the same key that was forgotten and came again.
+    pub fn expire(&mut self, key: &PublisherKey, number: u32, now: Wall) -> Expiry {
+        match self.by_id.get(key).filter(|p| p.sender.number == number) {
+            None => Expiry::Unknown,
+            Some(p) if now.since(p.last_publish) < PUBLISHER_MEMORY => Expiry::Live(p.last_publish),
+            Some(_) if self.forget(key) => Expiry::Forgotten,
+            Some(p) => Expiry::Live(p.last_publish.max(now)),
+        }
+    }
+}
+
+/// What became of a publisher that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    Unknown,
+    Forgotten,
+    /// Its last publish was then.
+    Live(Wall),
+}
+
+impl Publisher {
+    fn judge(&mut self, counter: Counter, waiter: Waiter) -> Verdict {
+        let next = self.stored.0 + self.pending.len() as u64;
+        if counter.0 == next {
+            return Verdict::Accept;
+        }
+        if counter.0 > next {
+            return Verdict::Refuse(RefuseCode::CounterAhead, next);
+        }
+        if counter >= self.stored {
+            let waiters = &mut self.pending[(counter.0 - self.stored.0) as usize];
+            // One connection waits once: it replaces what it sent before.
+            waiters.retain(|w| w.conn != waiter.conn);
+            waiters.push(waiter);
+            return Verdict::Pending;
+        }
+        match self.offset_of(counter) {
+            Some(offset) => Verdict::Stored(offset),
+            None => Verdict::Refuse(RefuseCode::Forgotten, 0),
+        }
+    }
+
+    fn offset_of(&self, counter: Counter) -> Option<Offset> {
+        let run = self.runs.iter().rev().find(|run| run.counter <= counter)?;
+        let ahead = counter.0 - run.counter.0;
+        (ahead < run.len).then_some(Offset(run.offset.0 + ahead))
+    }
+
+    fn remember(&mut self, offset: Offset) {
+        let counter = self.stored;
+        self.stored = counter.next();
+        match self.runs.back_mut() {
+            Some(run) if run.offset.0 + run.len == offset.0 => run.len += 1,
+            _ => self.runs.push_back(Run { counter, offset, len: 1 }),
+        }
+        let oldest = self.stored.0.saturating_sub(REMEMBERED);
+        while self.runs.front().is_some_and(|run| run.counter.0 + run.len <= oldest) {
+            self.runs.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::names::Name;
+
+    const KEY: PublisherKey = PublisherKey { client: Fingerprint([1; 32]), id: PublisherId([2; 16]) };
+
+    fn waiter(slot: u32) -> Waiter {
+        Waiter { conn: ConnId { slot, generation: 0 }, slot: 0 }
+    }
+
+    fn known() -> Publishers {
+        let mut publishers = Publishers::default();
+        publishers.add(KEY, Wall(0), |number| Sender {
+            number,
+            publisher: KEY.id,
+            fingerprint: KEY.client,
+            name: Name::parse("alice").expect("a good name"),
+            delegation: Arc::from([].as_slice()),
+            certificate: Arc::from([].as_slice()),
+        });
+        publishers
+    }
+
+    #[test]
+    fn an_unknown_publisher_begins_at_zero() {
+        let mut publishers = Publishers::default();
+        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(1)), Verdict::Accept);
+        assert_eq!(
+            publishers.judge(&KEY, Counter(7), waiter(1)),
+            Verdict::Refuse(RefuseCode::CounterAhead, 0)
+        );
+    }
+
+    #[test]
+    fn a_repeat_gets_the_offset_it_got_before() {
+        let mut publishers = known();
+        for (counter, offset) in [(0, 5), (1, 6), (2, 9), (3, 10)] {
+            assert_eq!(publishers.judge(&KEY, Counter(counter), waiter(1)), Verdict::Accept);
+            publishers.sent_to_store(&KEY, waiter(1), Wall(0));
+            assert_eq!(publishers.stored(&KEY, Offset(offset)), [waiter(1)]);
+        }
+        for (counter, offset) in [(0, 5), (1, 6), (2, 9), (3, 10)] {
+            assert_eq!(
+                publishers.judge(&KEY, Counter(counter), waiter(1)),
+                Verdict::Stored(Offset(offset))
+            );
+        }
+        assert_eq!(
+            publishers.judge(&KEY, Counter(5), waiter(1)),
+            Verdict::Refuse(RefuseCode::CounterAhead, 4)
+        );
+    }
+
+    #[test]
+    fn a_repeat_of_what_is_on_its_way_waits_with_it() {
+        let mut publishers = known();
+        publishers.sent_to_store(&KEY, waiter(1), Wall(0));
+        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(2)), Verdict::Pending);
+        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(2)), Verdict::Pending);
+        assert_eq!(publishers.stored(&KEY, Offset(3)), [waiter(1), waiter(2)]);
+    }
+
+    #[test]
+    fn what_failed_is_used_again() {
+        let mut publishers = known();
+        publishers.sent_to_store(&KEY, waiter(1), Wall(0));
+        publishers.sent_to_store(&KEY, waiter(1), Wall(0));
+        assert_eq!(publishers.failed(&KEY), [waiter(1)]);
+        assert_eq!(publishers.failed(&KEY), [waiter(1)]);
+        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(1)), Verdict::Accept);
+    }
+
+    #[test]
+    fn memory_of_offsets_is_bounded_and_says_so() {
+        let mut publishers = known();
+        // Every second offset, so that no two counters share a run.
+        for i in 0..3 * REMEMBERED {
+            publishers.sent_to_store(&KEY, waiter(1), Wall(0));
+            publishers.stored(&KEY, Offset(2 * i));
+        }
+        assert!(publishers.by_id[&KEY].runs.len() as u64 <= REMEMBERED + 1);
+        assert_eq!(
+            publishers.judge(&KEY, Counter(0), waiter(1)),
+            Verdict::Refuse(RefuseCode::Forgotten, 0)
+        );
+        let recent = 3 * REMEMBERED - REMEMBERED / 2;
+        assert_eq!(
+            publishers.judge(&KEY, Counter(recent), waiter(1)),
+            Verdict::Stored(Offset(2 * recent))
+        );
+    }
+
+    #[test]
+    fn publishers_expire_a_day_after_their_last_publish() {
+        let mut publishers = known();
+        publishers.sent_to_store(&KEY, waiter(1), Wall(1000));
+        let late = Wall(1000) + PUBLISHER_MEMORY;
+        assert!(matches!(publishers.expire(&KEY, 0, late), Expiry::Live(_)), "a pending one stays");
+        publishers.stored(&KEY, Offset(0));
+        assert_eq!(publishers.expire(&KEY, 0, Wall(2000)), Expiry::Live(Wall(1000)));
+        assert_eq!(publishers.expire(&KEY, 0, late), Expiry::Forgotten);
+        assert_eq!(publishers.expire(&KEY, 0, late), Expiry::Unknown);
+    }
+}

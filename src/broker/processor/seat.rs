@@ -1,0 +1,212 @@
+//! What the processor knows of one connection: who it is, what it listens to, what it is owed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::cursor::Cursor;
+use super::jobs::Job;
+use super::publishers::PublisherKey;
+use super::topic::TopicKey;
+use crate::base::ids::{Fingerprint, PublisherId, RequestId, TopicHandle};
+use crate::base::limits::PUBLISHER_SLOTS_MAX;
+use crate::base::names::{Name, TopicFilter};
+use crate::wire::frame::BrokerFrame;
+
+/// Who sits at a connection's other end.
+#[derive(Clone)]
+pub struct Peer {
+    pub name: Name,
+    pub fingerprint: Fingerprint,
+    /// In DER.
+    pub certificate: Arc<[u8]>,
+}
+
+pub struct Seat {
+    pub peer: Peer,
+    pub filters: Vec<Filter>,
+    /// By handle, counted from 1.
+    cursors: Vec<Option<Cursor>>,
+    by_topic: HashMap<TopicKey, TopicHandle>,
+    /// Cursors that have something to send, each once.
+    pub ready: VecDeque<TopicHandle>,
+    answers: VecDeque<BrokerFrame>,
+    answers_bytes: usize,
+    pub publishers: [Option<Slot>; PUBLISHER_SLOTS_MAX],
+    pub staged: Vec<Vec<u8>>,
+    pub staged_bytes: usize,
+    /// Publishes of this connection that the store has not completed.
+    pub unanswered: usize,
+    /// Topics being created or changed by this connection, which the store has not completed.
+    pub changes: usize,
+    /// Cursors whose beginning the store is looking for.
+    pub finds: usize,
+    /// Answers that may not overtake the announcements that `finds` still owe.
+    pub after_finds: Vec<BrokerFrame>,
+    /// Commands that go over many topics, a step in each turn.
+    pub jobs: VecDeque<Job>,
+    /// The client asked for the end; with true, its publisher ids will not come back.
+    pub exit: Option<bool>,
+    /// Whether its driver was told that there is output.
+    pub woken: bool,
+    /// Bytes of bodies delivered and published, for reports.
+    pub delivered: u64,
+    pub published: u64,
+}
+
+/// A filter and the request that brought it.
+pub struct Filter {
+    pub filter: TopicFilter,
+    pub request: RequestId,
+}
+
+/// A publisher id that the client speaks of by number.
+pub struct Slot {
+    pub id: PublisherId,
+    pub delegation: Arc<[u8]>,
+    /// Topics in which it has published in this session.
+    pub used_in: Vec<(TopicKey, PublisherKey)>,
+}
+
+impl Seat {
+    pub fn new(peer: Peer) -> Seat {
+        Seat {
+            peer,
+            filters: Vec::new(),
+            cursors: Vec::new(),
+            by_topic: HashMap::new(),
+            ready: VecDeque::new(),
+            answers: VecDeque::new(),
+            answers_bytes: 0,
+            publishers: [const { None }; PUBLISHER_SLOTS_MAX],
+            staged: Vec::new(),
+            staged_bytes: 0,
+            unanswered: 0,
+            changes: 0,
+            finds: 0,
+            after_finds: Vec::new(),
+            jobs: VecDeque::new(),
+            exit: None,
+            woken: false,
+            delivered: 0,
+            published: 0,
+        }
+    }
+
+    /// Queues a frame for the client.
+    pub fn answer(&mut self, frame: BrokerFrame) {
+        self.answers_bytes += frame_bytes(&frame);
+        self.answers.push_back(frame);
+    }
+
+    pub fn next_answer(&self) -> Option<&BrokerFrame> {
+        self.answers.front()
+    }
+
+    pub fn pop_answer(&mut self) {
+        if let Some(frame) = self.answers.pop_front() {
+            self.answers_bytes -= frame_bytes(&frame);
+        }
+    }
+
+    /// Queues a frame behind the announcements that are still owed.
+    pub fn answer_after_finds(&mut self, frame: BrokerFrame) {
+        if self.finds == 0 {
+            self.answer(frame);
+        } else {
+            self.after_finds.push(frame);
+        }
+    }
+
+    /// Notes that the store has found one cursor's beginning.
+    pub fn found(&mut self) {
+        self.finds -= 1;
+        if self.finds == 0 {
+            for frame in std::mem::take(&mut self.after_finds) {
+                self.answer(frame);
+            }
+        }
+    }
+
+    /// Whether everything that the client asked for is done and answered.
+    pub fn is_settled(&self) -> bool {
+        let busy = self.unanswered + self.changes + self.finds + self.jobs.len() + self.answers.len();
+        busy == 0
+    }
+
+    /// Bytes of answers that wait, as they are held in RAM, roughly.
+    pub fn answers_bytes(&self) -> usize {
+        self.answers_bytes
+    }
+
+    pub fn has_output(&self) -> bool {
+        !self.answers.is_empty() || !self.ready.is_empty()
+    }
+
+    /// How many topics this connection has open.
+    pub fn cursor_count(&self) -> usize {
+        self.by_topic.len()
+    }
+
+    /// Handles given out so far; none is given out twice.
+    pub fn handles(&self) -> usize {
+        self.cursors.len()
+    }
+
+    pub fn handle_of(&self, topic: TopicKey) -> Option<TopicHandle> {
+        self.by_topic.get(&topic).copied()
+    }
+
+    /// The handle that the next [`Seat::open`] gives.
+    pub fn next_handle(&self) -> TopicHandle {
+        TopicHandle(self.cursors.len() as u32 + 1)
+    }
+
+    pub fn open(&mut self, cursor: Cursor) -> TopicHandle {
+        let handle = self.next_handle();
+        self.by_topic.insert(cursor.topic, handle);
+        self.cursors.push(Some(cursor));
+        handle
+    }
+
+    /// Ends a cursor; its handle is not used again.
+    pub fn close(&mut self, handle: TopicHandle) -> Option<Cursor> {
+        let cursor = self.cursors.get_mut(index(handle)?)?.take()?;
+        self.by_topic.remove(&cursor.topic);
+        self.ready.retain(|h| *h != handle);
+        Some(cursor)
+    }
+
+    pub fn cursor(&self, handle: TopicHandle) -> Option<&Cursor> {
+        self.cursors.get(index(handle)?)?.as_ref()
+    }
+
+    pub fn cursor_mut(&mut self, handle: TopicHandle) -> Option<&mut Cursor> {
+        self.cursors.get_mut(index(handle)?)?.as_mut()
+    }
+
+    pub fn cursors(&self) -> impl Iterator<Item = (TopicHandle, &Cursor)> {
+        let handles = (1..).map(TopicHandle);
+        handles.zip(&self.cursors).filter_map(|(handle, cursor)| Some((handle, cursor.as_ref()?)))
+    }
+
+    pub fn slot_mut(&mut self, slot: u16) -> Option<&mut Slot> {
+        self.publishers.get_mut(usize::from(slot))?.as_mut()
+    }
+}
+
+fn index(handle: TopicHandle) -> Option<usize> {
+    (handle.0 as usize).checked_sub(1)
+}
+
+/// What a queued frame holds in RAM: its own size and that of its parts.
+fn frame_bytes(frame: &BrokerFrame) -> usize {
+    let parts = match frame {
+        BrokerFrame::Clients { clients, .. } => clients.iter().map(|c| c.certificate.len() + 32).sum(),
+        BrokerFrame::Topics { topics, .. } => topics.iter().map(|t| t.name.as_str().len() + 192).sum(),
+        BrokerFrame::Stats { stats, .. } => stats.iter().map(|s| s.name.len() + 32).sum(),
+        BrokerFrame::CrlPart { part, .. } => part.len(),
+        BrokerFrame::Refused { text, .. } => text.len(),
+        _ => 0,
+    };
+    parts + size_of::<BrokerFrame>()
+}
