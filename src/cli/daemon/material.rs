@@ -14,7 +14,7 @@ use crate::broker::Identity;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::home::Home;
 use crate::cli::keyfiles;
-use crate::crypto::cert::{CertFault, Role, Trust};
+use crate::crypto::cert::{CertFault, CrlFault, Role, Trust};
 
 /// Where everything lies.
 #[derive(Clone, Debug)]
@@ -148,7 +148,13 @@ fn update_crl(
         warnings.push(format!("there is no revocation list {}{kept}", path.display()));
         return Ok(());
     };
-    let update = trust.update_crl(&der, now).map_err(|fault| at_fault(&path, &fault))?;
+    let update = trust.update_crl(&der, now).map_err(|fault| {
+        let error = at_fault(&path, &fault);
+        match fault {
+            CrlFault::LowerNumber { .. } => error.remedy("copy the newest list from the CA's machine here"),
+            _ => error,
+        }
+    })?;
     if update.past_next_update {
         warnings.push(format!(
             "the revocation list {} should have been replaced by now; it is enforced all the same. \
