@@ -4,6 +4,8 @@
 pub mod base;
 pub mod cli;
 pub mod client;
+pub mod broker;
+pub mod chain;
 pub mod crypto;
 pub mod net;
 pub mod session;

@@ -18,8 +18,6 @@ mod processor;
 mod report;
 mod timers;
 
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

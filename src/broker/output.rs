@@ -48,7 +48,7 @@ impl Broker {
                 let sequence = live.sealer.next_sequence();
                 outgoing.push(&BrokerFrame::Close { sequence, code: *code, text: text.clone() });
             }
-            None => self.processor.fill(id, &mut outgoing, now),
+            None => self.processor.fill(id, &mut outgoing),
         }
         let is_empty = outgoing.is_empty();
         let bodies = outgoing.into_bodies();

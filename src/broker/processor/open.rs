@@ -3,7 +3,6 @@
 use super::cursor::{Cursor, RECORDS_ONLY, Status};
 use super::topic::{Listener, ListenerKey, Topic, TopicKey};
 use super::{Pending, Processor, Refusal};
-use crate::base::Now;
 use crate::base::ids::{ConnId, Offset, RequestId, TopicHandle};
 use crate::store::{Find, Op};
 use crate::wire::frame::BrokerFrame;
@@ -31,7 +30,6 @@ impl Processor {
         id: ConnId,
         key: TopicKey,
         opening: Opening,
-        now: Now,
     ) -> Result<(), Refusal> {
         let limit = self.config.cursors_per_connection_max;
         let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), super::seat_of(&mut self.seats, id)) else {
@@ -62,7 +60,7 @@ impl Processor {
         }
         match beginning {
             Beginning::At(floor, notice) => self.begin_at(id, handle, floor, opening.request, notice),
-            Beginning::Ask(what) => self.ask_where(id, handle, opening.request, what, now),
+            Beginning::Ask(what) => self.ask_where(id, handle, opening.request, what),
         }
         Ok(())
     }
@@ -96,7 +94,7 @@ impl Processor {
         self.wake(id);
     }
 
-    fn ask_where(&mut self, id: ConnId, handle: TopicHandle, request: RequestId, what: Find, now: Now) {
+    fn ask_where(&mut self, id: ConnId, handle: TopicHandle, request: RequestId, what: Find) {
         let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         let log = cursor.topic.log;

@@ -68,8 +68,9 @@ impl Processor {
         if topic.changing {
             return Err((RefuseCode::Busy, BUSY_MS));
         }
-        if epoch != topic.chain.epoch() {
-            return Err((RefuseCode::EpochChanged, topic.chain.epoch().0.into()));
+        let newest = topic.chain.epoch().unwrap_or_default();
+        if epoch != newest {
+            return Err((RefuseCode::EpochChanged, newest.0.into()));
         }
         if !topic.publishers.knows(&publisher) && self.publisher_count >= PUBLISHERS_MAX {
             return Err((RefuseCode::Limit, PUBLISHERS_MAX as u64));

@@ -69,10 +69,6 @@ impl Publishers {
         self.by_id.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     pub fn knows(&self, key: &PublisherKey) -> bool {
         self.by_id.contains_key(key)
     }
@@ -147,8 +143,12 @@ impl Publishers {
         match self.by_id.get(key).filter(|p| p.sender.number == number) {
             None => Expiry::Unknown,
             Some(p) if now.since(p.last_publish) < PUBLISHER_MEMORY => Expiry::Live(p.last_publish),
-            Some(_) if self.forget(key) => Expiry::Forgotten,
-            Some(p) => Expiry::Live(p.last_publish.max(now)),
+            // It is not dead before its last messages are stored.
+            Some(p) if !p.pending.is_empty() => Expiry::Live(now),
+            Some(_) => {
+                self.forget(key);
+                Expiry::Forgotten
+            }
         }
     }
 }
