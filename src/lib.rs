@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
-pub mod cli;
-pub mod client;
 pub mod broker;
 pub mod chain;
+pub mod cli;
+pub mod client;
 pub mod crypto;
 pub mod net;
 pub mod session;
