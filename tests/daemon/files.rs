@@ -102,7 +102,9 @@ fn warnings_do_not_stop_it() {
     let output = home.output(&["--check"]);
     assert_ends(&output, 0, &[]);
     let said = stdout(&output);
-    for expected in ["revocation list none", "WARNING         there is no revocation list", "keys/ca.key can be read"] {
+    for expected in
+        ["revocation list none", "WARNING         there is no revocation list", "keys/ca.key can be read"]
+    {
         assert!(said.contains(expected), "{expected:?} is not in {said}");
     }
     let daemon = home.start();
@@ -164,7 +166,8 @@ fn a_configuration_at_fault_names_file_line_and_the_nearest_key() {
 fn flag_before_environment_before_file() {
     let (by_flag, by_environment, by_file) = (Home::new(), Home::new(), Home::new());
     let file = by_file.path("sealmqd.toml");
-    let home_line = format!("home = {:?}\nlisten = [\"127.0.0.1:9\"]\n", by_file.path("").display().to_string());
+    let home_line =
+        format!("home = {:?}\nlisten = [\"127.0.0.1:9\"]\n", by_file.path("").display().to_string());
     fs::write(&file, home_line).expect("written");
     let check = |flag: bool, environment: bool| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sealmqd"));
@@ -177,7 +180,8 @@ fn flag_before_environment_before_file() {
         }
         stdout(&command.output().expect("it starts"))
     };
-    let shows = |said: &str, home: &Home| said.contains(&format!("home            {}", home.path("").display()));
+    let shows =
+        |said: &str, home: &Home| said.contains(&format!("home            {}", home.path("").display()));
     assert!(shows(&check(false, false), &by_file));
     assert!(shows(&check(false, true), &by_environment));
     assert!(check(false, true).contains("127.0.0.1:9"));

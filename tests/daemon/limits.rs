@@ -24,7 +24,8 @@ fn a_busy_port_is_named() {
 #[test]
 fn it_listens_wherever_it_is_asked_to() {
     let home = Home::new();
-    let daemon = home.start_with(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "127.0.0.1:0"]);
+    let daemon =
+        home.start_with(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "127.0.0.1:0"]);
     let mut ports: Vec<u16> = daemon.addresses.iter().map(|a| a.port()).collect();
     ports.sort_unstable();
     ports.dedup();
@@ -44,7 +45,8 @@ fn connections_beyond_the_descriptors_are_accepted_later() {
     let home = Home::new();
     let mut daemon = home.start();
     assert!(daemon.answers());
-    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid().as_raw_nonzero())).expect("it runs").count();
+    let open =
+        std::fs::read_dir(format!("/proc/{}/fd", daemon.pid().as_raw_nonzero())).expect("it runs").count();
     let limit = |current| {
         let new = Rlimit { current: Some(current), maximum: Some(1 << 12) };
         prlimit(Some(daemon.pid()), Resource::Nofile, new).expect("our own child");
@@ -75,7 +77,12 @@ fn few_descriptors_lower_the_number_of_connections() {
     let log = home.path("broker.log");
     let mut limited = std::process::Command::new("sh");
     let sealmqd = home.command();
-    limited.arg("-c").arg("ulimit -n 100; exec \"$@\"").arg("sh").arg(sealmqd.get_program()).args(sealmqd.get_args());
+    limited
+        .arg("-c")
+        .arg("ulimit -n 100; exec \"$@\"")
+        .arg("sh")
+        .arg(sealmqd.get_program())
+        .args(sealmqd.get_args());
     limited.args(["--listen", "127.0.0.1:0", "--log-file"]).arg(&log);
     let daemon = Daemon::spawn(limited, log);
     daemon.expect_log("100 open files are allowed: at most 59 connections, not 10000", 1);

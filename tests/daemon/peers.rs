@@ -50,7 +50,9 @@ fn peers_that_come_and_go_leave_nothing() {
         }
     }
     assert!(daemon.answers() && daemon.is_running());
-    let open = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid().as_raw_nonzero())).map_or(0, Iterator::count);
+    let open = || {
+        std::fs::read_dir(format!("/proc/{}/fd", daemon.pid().as_raw_nonzero())).map_or(0, Iterator::count)
+    };
     crate::support::eventually("their descriptors are closed", || open() < 30);
 }
 

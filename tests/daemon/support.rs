@@ -172,7 +172,9 @@ impl Daemon {
 
     /// Waits until the log has a line with this text, `count` times.
     pub fn expect_log(&self, text: &str, count: usize) {
-        eventually(&format!("{count} times {text:?} in the log"), || read(&self.log).matches(text).count() >= count);
+        eventually(&format!("{count} times {text:?} in the log"), || {
+            read(&self.log).matches(text).count() >= count
+        });
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -14,7 +14,6 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
-
 /// Lines that wait for the thread, in bytes: a report on ten thousand connections fits.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// At the end, how long the last lines are waited for.
@@ -202,9 +201,12 @@ impl<L: Log> Log for OneLine<L> {
         }
         let text = record.args().to_string();
         if text.contains(char::is_control) {
-            let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+            let escape =
+                |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
             let clean: String = text.chars().map(escape).collect();
-            self.0.log(&record.to_builder().args(format_args!("{clean}")).build());
+            let mut one_line = Record::builder();
+            one_line.level(record.level()).target(record.target());
+            self.0.log(&one_line.args(format_args!("{clean}")).build());
         } else {
             self.0.log(record);
         }
@@ -212,5 +214,70 @@ impl<L: Log> Log for OneLine<L> {
 
     fn flush(&self) {
         self.0.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink(folder: &Path) -> (Sink, PathBuf) {
+        let path = folder.join("log");
+        (Sink::start(Some(&path)).expect("a file can be opened"), path)
+    }
+
+    #[test]
+    fn a_record_stays_on_one_line() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (sink, path) = sink(folder.path());
+        let logger = OneLine(WriteLogger::new(LevelFilter::Info, simplelog::Config::default(), sink.clone()));
+        let text = "from a peer: \n00:00:00 [ERROR] not of ours\u{1b}[2J";
+        logger.log(&Record::builder().level(log::Level::Info).args(format_args!("{text}")).build());
+        logger.log(&Record::builder().level(log::Level::Debug).args(format_args!("not shown")).build());
+        sink.finish();
+        let written = std::fs::read_to_string(path).expect("a log");
+        assert!(written.ends_with("from a peer: \\n00:00:00 [ERROR] not of ours\\u{1b}[2J\n"), "{written:?}");
+        assert_eq!(written.lines().count(), 1);
+    }
+
+    /// The disk is full for a while: what is lost is counted, and said afterwards.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn lost_lines_are_owned_up_to() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().join("log");
+        let shared = Arc::new(Shared::default());
+        let mut target = Target {
+            path: Some(path.clone()),
+            file: Some(OpenOptions::new().write(true).open("/dev/full").expect("Linux has it")),
+            shared: Arc::clone(&shared),
+            failure: None,
+        };
+        target.log(b"one\n");
+        target.log(b"two\n");
+        assert_eq!(shared.lost_lines.load(Ordering::Relaxed), 2);
+        target.reopen();
+        target.log(b"three\n");
+        let written = std::fs::read_to_string(path).expect("a log");
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!(lines.len(), 2, "{written}");
+        assert!(lines[0].contains("2 lines of the log were lost: No space left"), "{written}");
+        assert_eq!(lines[1], "three");
+        target.log(b"four\n");
+        assert_eq!(
+            std::fs::read_to_string(target.path.expect("set above")).expect("a log").lines().count(),
+            3
+        );
+    }
+
+    #[test]
+    fn lines_beyond_what_may_wait_are_dropped_and_counted() {
+        let (orders, inbox) = channel();
+        let sink = Sink { orders, line: Vec::new(), shared: Arc::default() };
+        for _ in 0..5 {
+            sink.send(vec![b'x'; WAITING_BYTES_MAX / 2]);
+        }
+        assert_eq!(sink.shared.lost_lines.load(Ordering::Relaxed), 3);
+        assert_eq!(inbox.try_iter().count(), 2);
     }
 }

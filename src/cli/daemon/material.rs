@@ -48,12 +48,7 @@ const DEFAULT_NAME: &str = "broker";
 
 impl Places {
     /// Finds the broker's name if it is not given; `known_clients` and `data` count from home.
-    pub fn find(
-        home: Home,
-        name: Option<&str>,
-        known_clients: &str,
-        data: &str,
-    ) -> Result<Places, CliError> {
+    pub fn find(home: Home, name: Option<&str>, known_clients: &str, data: &str) -> Result<Places, CliError> {
         let dir = home.dir();
         if !dir.is_dir() {
             return Err(CliError::other(format!("the home folder {home} is not there"))
@@ -61,8 +56,9 @@ impl Places {
         }
         let (known_clients, data) = (dir.join(known_clients), dir.join(data));
         let name = match name {
-            Some(text) => Name::parse(text)
-                .map_err(|e| CliError::other(format!("the broker's name {text:?} {e}")))?,
+            Some(text) => {
+                Name::parse(text).map_err(|e| CliError::other(format!("the broker's name {text:?} {e}")))?
+            }
             None => find_name(&home)?,
         };
         Ok(Places { home, name, known_clients, data })
@@ -218,7 +214,8 @@ fn find_name(home: &Home) -> Result<Name, CliError> {
         Err(several) if several.is_empty() || several.contains(&default) => Ok(default),
         Err(several) => {
             let names: Vec<&str> = several.iter().map(Name::as_str).collect();
-            let problem = format!("{} has several broker certificates: {}", home.certs().display(), names.join(", "));
+            let problem =
+                format!("{} has several broker certificates: {}", home.certs().display(), names.join(", "));
             Err(CliError::other(problem).remedy("say which one is meant: --name NAME"))
         }
     }

@@ -16,7 +16,8 @@ use crate::store::Memory;
 /// Serves until it is told to end.
 pub fn serve(settings: &Settings) -> Result<(), CliError> {
     let sink = Sink::install(settings.log_file.as_deref(), settings.log_level).map_err(|e| {
-        let file = settings.log_file.as_ref().map_or("standard error".into(), |path| path.display().to_string());
+        let file =
+            settings.log_file.as_ref().map_or("standard error".into(), |path| path.display().to_string());
         CliError::other(format!("cannot write the log to {file}: {e}"))
     })?;
     let served = start(settings).and_then(|mut running| running.run(&sink));
@@ -60,8 +61,7 @@ fn start(settings: &Settings) -> Result<Running<'_>, CliError> {
     let store = Memory::new(settings.config.storage_bytes_max());
     let certificate_der = identity.certificate.der().to_vec();
     log_identity(&identity);
-    let mut core =
-        Broker::new(config, identity, trust.clone(), Box::new(store), Box::new(entropy), now);
+    let mut core = Broker::new(config, identity, trust.clone(), Box::new(store), Box::new(entropy), now);
     know_clients(places, &trust, &mut core, now);
     let server = Server::new(core, clock, listeners, places.watched())
         .map_err(|e| CliError::other(format!("cannot poll sockets and signals: {e}")))?;
@@ -92,14 +92,14 @@ impl Running<'_> {
     fn reload(&mut self) {
         let places = &self.settings.places;
         let now = self.server.now();
-        let Material { identity, trust, warnings } =
-            match material::load_again(places, &self.trust, now.wall) {
-                Ok(material) => material,
-                Err(e) => {
-                    log::error!("nothing is taken over, the certificates and the list before stay in force: {e}");
-                    return;
-                }
-            };
+        let Material { identity, trust, warnings } = match material::load_again(places, &self.trust, now.wall)
+        {
+            Ok(material) => material,
+            Err(e) => {
+                log::error!("nothing is taken over, the certificates and the list before stay in force: {e}");
+                return;
+            }
+        };
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         keep_crl_number(places, &trust);
         let new_list = trust.crl_der() != self.trust.crl_der();
@@ -190,6 +190,6 @@ fn cannot_listen(error: ListenError) -> CliError {
         ListenError::Resolve { .. } => {
             CliError::other(problem).remedy("--listen takes HOST:PORT, such as 0.0.0.0:7883 or [::1]:7883")
         }
-        ListenError::Bind { .. } => CliError::other(problem),
+        ListenError::Bind { .. } | ListenError::TooMany => CliError::other(problem),
     }
 }

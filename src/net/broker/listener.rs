@@ -42,10 +42,20 @@ struct Listener {
 #[derive(Debug)]
 pub enum ListenError {
     /// Not of the form HOST:PORT, or the host is not known.
-    Resolve { asked: String, source: io::Error },
+    Resolve {
+        asked: String,
+        source: io::Error,
+    },
+    /// More than [`token::LISTENERS_MAX`] addresses.
+    TooMany,
     /// Another program listens there.
-    Busy { address: SocketAddr },
-    Bind { address: SocketAddr, source: io::Error },
+    Busy {
+        address: SocketAddr,
+    },
+    Bind {
+        address: SocketAddr,
+        source: io::Error,
+    },
 }
 
 impl Listeners {
@@ -80,6 +90,9 @@ impl Listeners {
                 Some(e) => log::warn!("{e}; the other addresses of {text} are served"),
                 None => {}
             }
+        }
+        if listeners.len() > token::LISTENERS_MAX {
+            return Err(ListenError::TooMany);
         }
         Ok(listeners)
     }
@@ -221,6 +234,9 @@ impl fmt::Display for ListenError {
             ListenError::Resolve { asked, source } => {
                 write!(f, "cannot listen on {asked}: it is not a HOST:PORT of this host ({source})")
             }
+            ListenError::TooMany => {
+                write!(f, "cannot listen on more than {} addresses", token::LISTENERS_MAX)
+            }
             ListenError::Busy { address } => {
                 write!(f, "cannot listen on {address}: another program listens there")
             }
@@ -230,3 +246,56 @@ impl fmt::Display for ListenError {
 }
 
 impl std::error::Error for ListenError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(asked: &[&str]) -> Result<Listeners, ListenError> {
+        let asked: Vec<String> = asked.iter().map(|text| (*text).to_owned()).collect();
+        Listeners::bind(&asked)
+    }
+
+    #[test]
+    fn both_families_share_a_port() {
+        let v6 = bind(&["[::]:0"]).expect("a port of IPv6");
+        let port = v6.addresses().next().expect("one listener").port();
+        match bind(&[&format!("0.0.0.0:{port}")]) {
+            Ok(v4) => assert_eq!(v4.addresses().next().map(|a| a.port()), Some(port)),
+            // Of another program that runs here; ours would not be in the way.
+            Err(e) => assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "{e}"),
+        }
+    }
+
+    #[test]
+    fn an_address_asked_for_twice_is_bound_once() {
+        let first = bind(&["127.0.0.1:0"]).expect("a port");
+        let address = first.addresses().next().expect("one listener").to_string();
+        assert!(matches!(bind(&[&address]), Err(ListenError::Busy { .. })), "{address} is taken");
+        drop(first);
+        assert_eq!(bind(&[&address, &address]).expect("free again").len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for bad in ["", "7883", "localhost", "127.0.0.1:x", "127.0.0.1:70000", "::1:7883"] {
+            assert!(matches!(bind(&[bad]), Err(ListenError::Resolve { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_backlog_is_remembered_until_it_is_empty() {
+        let mut listeners = bind(&["127.0.0.1:0"]).expect("a port");
+        let address = listeners.addresses().next().expect("one listener");
+        let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).expect("it listens"));
+        assert!(listeners.is_ready());
+        for _ in 0..2 {
+            assert!(listeners.accept(Mono(0)).is_some());
+            assert!(listeners.is_ready());
+        }
+        assert!(listeners.accept(Mono(0)).is_none());
+        assert!(!listeners.is_ready());
+        listeners.mark_ready(0);
+        assert!(listeners.is_ready());
+    }
+}

@@ -31,7 +31,13 @@ struct Stamp {
 impl Watch {
     /// Takes the files as they are now.
     pub fn new(paths: Vec<PathBuf>, now: Mono) -> Watch {
-        let seen = paths.into_iter().map(|path| { let stamp = Stamp::of(&path); (path, stamp) }).collect();
+        let seen = paths
+            .into_iter()
+            .map(|path| {
+                let stamp = Stamp::of(&path);
+                (path, stamp)
+            })
+            .collect();
         Watch { seen, next: now + INTERVAL }
     }
 

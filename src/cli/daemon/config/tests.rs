@@ -68,7 +68,10 @@ fn what_is_written_is_taken() {
 
 #[test]
 fn an_unknown_key_names_the_nearest() {
-    assert_eq!(fault("\nlisten = []\nlissen = []"), r#"line 3: unknown key "lissen"; did you mean "listen"?"#);
+    assert_eq!(
+        fault("\nlisten = []\nlissen = []"),
+        r#"line 3: unknown key "lissen"; did you mean "listen"?"#
+    );
     assert_eq!(
         fault("[limits]\nkeepalife = \"3s\""),
         r#"line 2: unknown key "keepalife"; did you mean "keepalive"?"#
