@@ -3,11 +3,15 @@
 //! A verb is one struct of arguments with a `run`; a new one is a variant of [`Verb`].
 
 pub mod ca;
+pub mod daemon;
 pub mod error;
+pub mod format;
 pub mod home;
 pub mod keyfiles;
 pub mod keygen;
+pub mod payload;
 pub mod system;
+pub mod units;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -1,0 +1,307 @@
+//! Why a session ended, a request failed, or something was not believed.
+//!
+//! Each failure belongs to one exit code of the command line, and carries what a good
+//! sentence about it needs.
+
+use std::fmt;
+
+use crate::base::Wall;
+use crate::base::ids::{Counter, Epoch, Fingerprint, Offset, TopicId};
+use crate::base::names::{Name, TopicName};
+use crate::wire::handshake::RefusalCode;
+use crate::wire::values::{CloseCode, RefuseCode};
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No session, and none will come: why the last attempt ended.
+    Session(Disconnect),
+    /// The connection was lost while the request was under way; whether the broker did it is not known.
+    ConnectionLost,
+    /// The client was told to exit before the answer came.
+    Exiting,
+    NoSuchTopic(TopicName),
+    Exists(TopicName),
+    NotMember(TopicName),
+    MayNotCreate(TopicName),
+    /// A member, but nobody has wrapped the topic's key for us.
+    NoKey(TopicName),
+    /// The topic was given up.
+    Integrity(TopicName, IntegrityFault),
+    /// Two certificates in force under one name, with different keys.
+    TwoKeys {
+        name: Name,
+        fingerprints: Vec<Fingerprint>,
+    },
+    /// The broker knows no client of these names.
+    UnknownClients(Vec<Name>),
+    /// The broker knows the client, but its certificate is not good; says why.
+    BadClient {
+        name: Name,
+        why: String,
+    },
+    TooManyMembers {
+        count: usize,
+        max: usize,
+    },
+    TooLarge {
+        bytes: usize,
+        max: usize,
+    },
+    /// Anything else that the broker refused.
+    Refused {
+        code: RefuseCode,
+        detail: u64,
+        text: String,
+    },
+    /// The broker answered in a way that makes no sense.
+    Nonsense(&'static str),
+}
+
+/// Why a session, or an attempt at one, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disconnect {
+    /// No connection could be made; the driver's words.
+    Unreachable(String),
+    /// The connection was cut, without the broker's goodbye; the driver's words, if it has any.
+    Lost(Option<String>),
+    /// The broker ended the session.
+    Closed { code: CloseCode, text: String },
+    /// The broker refused the handshake. Only when `authentic` it is sure that it was the broker.
+    Refused { code: RefusalCode, text: String, authentic: bool },
+    /// The broker's certificate is not good; says why.
+    BrokerCertificate(String),
+    /// The broker's certificate is not for the host that was dialled.
+    WrongHost { host: String, broker: Name },
+    /// The handshake was not answered in time.
+    HandshakeTimeout,
+    /// Nothing was heard for twice the keepalive.
+    BrokerSilent,
+    /// What came was not what the protocol allows, or did not verify.
+    Protocol(String),
+    /// We ended the session because of something on this side; says what.
+    Fault(String),
+}
+
+/// Why a record or a message was not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IntegrityFault {
+    /// A membership record that does not follow from those before it; says why.
+    BadRecord(String),
+    /// A record signer's certificate is not good; says why.
+    BadSigner(String),
+    /// The topic is another than the one of this name that was opened before.
+    OtherTopic { before: TopicId, now: TopicId },
+    /// The records are not those that were seen before: an older state, or a fork.
+    OtherHistory,
+    /// The wrap is not the one that the record names.
+    WrongWrap,
+    /// The wrap does not open with our key.
+    BadWrap,
+    /// The key is not the one that the record commits to.
+    WrongKey,
+    /// The sender's certificate is not good, or not the one named; says why.
+    BadSender(String),
+    /// The sender was never a member of the topic.
+    StrangeSender,
+    /// A message of a sender that the broker has not introduced.
+    UnknownSender,
+    /// A message of an epoch that did not hold at its place.
+    StaleEpoch { epoch: Epoch, expected: Epoch },
+    /// The body does not open under the epoch's key: forged or damaged.
+    BadBody,
+    /// The body was sealed for another topic.
+    WrongTopic,
+    /// The body was sealed for another epoch.
+    WrongEpoch,
+    /// The body is another publisher's.
+    WrongPublisher,
+    /// The body stands under another number than its sender gave it.
+    WrongCounter { stated: Counter, sealed: Counter },
+    /// A body in a form that this version does not know.
+    UnknownBody,
+    /// A message that was delivered before.
+    Replayed { counter: Counter },
+    /// Messages of this sender are missing.
+    Missing { expected: Counter, got: Counter },
+    /// Entries of the topic were left out without a word.
+    Skipped { from: Offset, to: Offset },
+    /// No key for this epoch.
+    NoKey { epoch: Epoch },
+}
+
+impl Failure {
+    /// The command line's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Session(reason) => reason.exit_code(),
+            Failure::ConnectionLost => 3,
+            Failure::NotMember(_) | Failure::MayNotCreate(_) => 5,
+            Failure::NoKey(_) => 6,
+            Failure::Integrity(..) | Failure::TwoKeys { .. } => 7,
+            Failure::BadClient { .. } => 4,
+            _ => 1,
+        }
+    }
+}
+
+impl Disconnect {
+    /// The command line's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Disconnect::BrokerCertificate(_) | Disconnect::WrongHost { .. } => 4,
+            Disconnect::Refused { authentic: true, code, .. } if is_about_us(*code) => 4,
+            Disconnect::Closed { code: CloseCode::Revoked | CloseCode::Expired, .. } => 4,
+            Disconnect::Protocol(_) => 7,
+            Disconnect::Fault(_) => 1,
+            _ => 3,
+        }
+    }
+}
+
+/// Whether a refusal speaks of our certificate or signature.
+pub(super) fn is_about_us(code: RefusalCode) -> bool {
+    matches!(
+        code,
+        RefusalCode::CertMalformed
+            | RefusalCode::CertExpired
+            | RefusalCode::CertNotYetValid
+            | RefusalCode::CertRevoked
+            | RefusalCode::CertWrongCa
+            | RefusalCode::CertWrongName
+            | RefusalCode::CertWrongUsage
+            | RefusalCode::Authentication
+    )
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Session(reason) => write!(f, "{reason}"),
+            Failure::ConnectionLost => {
+                write!(f, "the connection was lost before the answer came; whether it was done is not known")
+            }
+            Failure::Exiting => write!(f, "ended before the answer came"),
+            Failure::NoSuchTopic(topic) => {
+                write!(f, "there is no topic {topic}; `sealmq create '{topic}'` makes it")
+            }
+            Failure::Exists(topic) => write!(f, "there is a topic {topic} already"),
+            Failure::NotMember(topic) => write!(f, "you are not a member of {topic}"),
+            Failure::MayNotCreate(topic) => {
+                write!(f, "the broker's create rules do not let you make {topic}")
+            }
+            Failure::NoKey(topic) => {
+                write!(f, "you are a member of {topic}, but nobody has wrapped its key for you yet")
+            }
+            Failure::Integrity(topic, fault) => write!(f, "{topic}: {fault}"),
+            Failure::TwoKeys { name, fingerprints } => {
+                write!(f, "there are {} certificates in force for {name}, with keys", fingerprints.len())?;
+                fingerprints.iter().try_for_each(|key| write!(f, " {}", key.short()))?;
+                write!(f, "; revoke all but one")
+            }
+            Failure::UnknownClients(names) => {
+                write!(f, "the broker knows no client of the name")?;
+                names.iter().try_for_each(|name| write!(f, " {name}"))?;
+                write!(
+                    f,
+                    "; it learns of a client when it connects, or from its certificate in known_clients"
+                )
+            }
+            Failure::BadClient { name, why } => write!(f, "the certificate of {name} {why}"),
+            Failure::TooManyMembers { count, max } => {
+                write!(f, "{count} members are more than the {max} that a topic may have")
+            }
+            Failure::TooLarge { bytes, max } => {
+                write!(f, "a message of {bytes} bytes is larger than the {max} that the broker takes")
+            }
+            Failure::Refused { code, text, .. } if text.is_empty() => write!(f, "the broker refused: {code}"),
+            Failure::Refused { code, text, .. } => write!(f, "the broker refused: {code} ({text})"),
+            Failure::Nonsense(what) => write!(f, "the broker's answer makes no sense: {what}"),
+        }
+    }
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Disconnect::Unreachable(why) => write!(f, "{why}"),
+            Disconnect::Lost(None) => write!(f, "the connection was cut"),
+            Disconnect::Lost(Some(why)) => write!(f, "the connection was cut: {why}"),
+            Disconnect::Closed { code, text } if text.is_empty() => {
+                write!(f, "the broker ended the session: {code}")
+            }
+            Disconnect::Closed { code, text } => write!(f, "the broker ended the session: {code} ({text})"),
+            Disconnect::Refused { code, text, authentic: true } => {
+                write!(f, "the broker refused: {code} ({text})")
+            }
+            Disconnect::Refused { code, text, authentic: false } => {
+                write!(f, "somebody who may be the broker refused: {code} ({text})")
+            }
+            Disconnect::BrokerCertificate(why) => write!(f, "the broker's certificate {why}"),
+            Disconnect::WrongHost { host, broker } => write!(
+                f,
+                "the certificate of the broker {broker} is not for {host}; \
+                 `sealmq ca issue --broker {broker} --san {host}` makes one that is"
+            ),
+            Disconnect::HandshakeTimeout => write!(f, "the broker did not answer the handshake in time"),
+            Disconnect::BrokerSilent => write!(f, "nothing was heard from the broker for too long"),
+            Disconnect::Protocol(what) => write!(f, "what came is not the broker's or was changed: {what}"),
+            Disconnect::Fault(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+impl fmt::Display for IntegrityFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IntegrityFault::BadRecord(why) => write!(f, "a membership record does not hold: {why}"),
+            IntegrityFault::BadSigner(why) => write!(f, "a membership record's signer: {why}"),
+            IntegrityFault::OtherTopic { before, now } => {
+                write!(
+                    f,
+                    "this is another topic than before under the same name ({before:?} then, {now:?} now)"
+                )
+            }
+            IntegrityFault::OtherHistory => {
+                write!(f, "its membership records are not those that were seen before")
+            }
+            IntegrityFault::WrongWrap => write!(f, "the wrapped key is not the one that the record names"),
+            IntegrityFault::BadWrap => write!(f, "the wrapped key does not open with your key"),
+            IntegrityFault::WrongKey => write!(f, "the key is not the one that the record commits to"),
+            IntegrityFault::BadSender(why) => write!(f, "the sender: {why}"),
+            IntegrityFault::StrangeSender => write!(f, "the sender was never a member"),
+            IntegrityFault::UnknownSender => write!(f, "the broker does not say who sent it"),
+            IntegrityFault::StaleEpoch { epoch, expected } => {
+                write!(f, "it is of epoch {epoch}, but epoch {expected} held at its place")
+            }
+            IntegrityFault::BadBody => write!(f, "it does not open under the topic's key: forged or damaged"),
+            IntegrityFault::WrongTopic => write!(f, "it was sealed for another topic"),
+            IntegrityFault::WrongEpoch => write!(f, "it was sealed for another epoch"),
+            IntegrityFault::WrongPublisher => write!(f, "it is another publisher's"),
+            IntegrityFault::WrongCounter { stated, sealed } => {
+                write!(f, "it is its sender's number {sealed}, but is given as number {stated}")
+            }
+            IntegrityFault::UnknownBody => write!(f, "it has a form that this version does not know"),
+            IntegrityFault::Replayed { counter } => {
+                write!(f, "its sender's number {counter} was delivered before")
+            }
+            IntegrityFault::Missing { expected, got } => {
+                write!(f, "its sender's numbers {expected} to before {got} are missing")
+            }
+            IntegrityFault::Skipped { from, to } => {
+                write!(f, "the broker left out the entries {from} to before {to}")
+            }
+            IntegrityFault::NoKey { epoch } => write!(f, "there is no key for its epoch {epoch}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+impl std::error::Error for Disconnect {}
+impl std::error::Error for IntegrityFault {}
+
+/// Whether `later` lies within 30 days after `now`: when both sides begin to warn of an end.
+pub(super) fn ends_soon(later: Wall, now: Wall) -> bool {
+    const WARNING: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+    later < now + WARNING
+}

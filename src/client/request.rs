@@ -1,0 +1,75 @@
+//! What a caller asks of the client: each request gives a [`Ticket`], each ticket ends in one answer.
+
+use crate::base::names::{Name, TopicName};
+use crate::wire::values::{Durability, Retention};
+
+/// A request's number within its client; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateRequest {
+    pub name: TopicName,
+    pub durability: Durability,
+    pub retention: Retention,
+    pub members: MemberChoice,
+    pub join: Join,
+    pub history: History,
+}
+
+/// Who is let into a new topic, besides its creator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberChoice {
+    /// Every client that the broker knows and whose certificate is good; the others are
+    /// skipped, and the answer says why.
+    AllKnown,
+    /// These, and each of them must be known with one good certificate.
+    Only(Vec<Name>),
+    OnlyMe,
+}
+
+/// Whether somebody who is no member may ask to become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// May ask; owner or admin grants by hand.
+    #[default]
+    Ask,
+    /// May ask; owner's and admins' clients grant by themselves.
+    Open,
+    Closed,
+}
+
+/// What of the past a later member can read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum History {
+    #[default]
+    All,
+    SinceJoin,
+}
+
+/// The window of unanswered publishes is full: wait for an answer, then try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl CreateRequest {
+    /// A topic in memory for all known clients, kept as long as the default retention says.
+    pub fn new(name: TopicName) -> CreateRequest {
+        CreateRequest {
+            name,
+            durability: Durability::Memory,
+            retention: Retention::default(),
+            members: MemberChoice::AllKnown,
+            join: Join::default(),
+            history: History::default(),
+        }
+    }
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("too many publishes are unanswered")
+    }
+}
+
+impl std::error::Error for Full {}
