@@ -26,7 +26,8 @@ pub fn read_private_key(path: &Path) -> Result<PrivateKey, CliError> {
     // Of the open file, so that nobody can change it in between.
     let mode = file.metadata().map_err(|e| cannot("read", path, &e))?.permissions().mode();
     if mode & 0o077 != 0 {
-        let problem = format!("{} can be read or written by others (mode {:o})", path.display(), mode & 0o777);
+        let problem =
+            format!("{} can be read or written by others (mode {:o})", path.display(), mode & 0o777);
         return Err(CliError::new(Exit::Refused, problem).remedy(format!("chmod 600 {}", quoted(path))));
     }
     let text = Zeroizing::new(read_text(&mut file, path, FILE_BYTES_MAX)?);
