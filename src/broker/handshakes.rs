@@ -239,7 +239,12 @@ impl Broker {
             log::warn!("{id} {}: too many clients are known to remember this one", peer.name());
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        log::info!("{id} {}: active, key {}, from {}", peer.name(), peer.fingerprint().short(), connection.address);
+        log::info!(
+            "{id} {}: active, key {}, from {}",
+            peer.name(),
+            peer.fingerprint().short(),
+            connection.address
+        );
         connection.state = State::Active(Box::new(Live { peer: peer.clone(), sealer, opener }));
         connection.queued = false;
         self.counters.sessions += 1;

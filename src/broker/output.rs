@@ -34,7 +34,9 @@ impl Broker {
 
     fn seal_record(&mut self, id: ConnId, now: Now, out: &mut Transmit) {
         let seal_bodies = self.config.seal_bodies;
-        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else { return };
+        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else {
+            return;
+        };
         let State::Active(live) = &mut connection.state else { return };
         if connection.closing.is_none() && !self.processor.has_output(id) {
             return;

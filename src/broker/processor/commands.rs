@@ -167,7 +167,8 @@ impl Processor {
         let bytes: usize = wraps.iter().map(Vec::len).sum();
         let room = STAGED_BYTES_MAX.saturating_sub(self.staged_bytes);
         let Some(seat) = self.seat_mut(id) else { return Handled::Done };
-        if seat.staged.len() + wraps.len() > STAGED_WRAPS_MAX || wraps.iter().any(|w| w.len() > RSA_BYTES_MAX) {
+        if seat.staged.len() + wraps.len() > STAGED_WRAPS_MAX || wraps.iter().any(|w| w.len() > RSA_BYTES_MAX)
+        {
             return Handled::Violation("more or larger wraps than any record names");
         }
         // What does not fit is dropped; the record that needs it will be refused.

@@ -119,8 +119,7 @@ impl Processor {
         ];
         let ticket = self.store.submit(Op::Create { log, settings, records });
         let creator = peer.fingerprint;
-        let creation =
-            Creation { conn: id, request, creator, name, log, durability, retention, chain };
+        let creation = Creation { conn: id, request, creator, name, log, durability, retention, chain };
         self.pending.insert(ticket, Pending::Create(Box::new(creation)));
         self.change_begins(id);
         Ok(())

@@ -145,15 +145,9 @@ impl Processor {
         turn
     }
 
-    fn read_for(
-        &mut self,
-        id: ConnId,
-        handle: TopicHandle,
-        from: Offset,
-        below: Offset,
-        records_only: bool,
-    ) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle)) else {
+    fn read_for(&mut self, id: ConnId, handle: TopicHandle, from: Offset, below: Offset, records_only: bool) {
+        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
+        else {
             return;
         };
         let op = Op::Read { log: cursor.topic.log, from, below, bytes_max: READ_BYTES, records_only };

@@ -18,7 +18,6 @@ mod publishers;
 mod seat;
 mod topic;
 
-
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use self::publishers::PublisherKey;

@@ -25,14 +25,10 @@ enum Beginning {
 
 impl Processor {
     /// Opens a topic for a member, or says where an open one stands.
-    pub(super) fn open_topic(
-        &mut self,
-        id: ConnId,
-        key: TopicKey,
-        opening: Opening,
-    ) -> Result<(), Refusal> {
+    pub(super) fn open_topic(&mut self, id: ConnId, key: TopicKey, opening: Opening) -> Result<(), Refusal> {
         let limit = self.config.cursors_per_connection_max;
-        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), super::seat_of(&mut self.seats, id)) else {
+        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), super::seat_of(&mut self.seats, id))
+        else {
             return Err(Refusal::code(RefuseCode::NoSuchTopic));
         };
         let wants_messages = opening.start != Start::RecordsOnly;
@@ -131,7 +127,8 @@ impl Processor {
 
     /// Moves a cursor between its topic's subscribers and openers.
     pub(super) fn set_subscribed(&mut self, id: ConnId, handle: TopicHandle, subscribed: bool) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle)) else {
+        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
+        else {
             return;
         };
         let Some(topic) = self.topics.topic_mut(cursor.topic) else { return };
@@ -144,7 +141,8 @@ impl Processor {
 
     /// A cursor that is no longer at rest is not woken by the next entry.
     fn stop_waiting(&mut self, id: ConnId, handle: TopicHandle) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle)) else {
+        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
+        else {
             return;
         };
         if let Some(topic) = self.topics.topic_mut(cursor.topic) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::publishers::{Expiry, PublisherKey, Verdict, Waiter};
 use super::topic::TopicKey;
 use super::{Pending, Processor};
-use crate::base::{Now, Wall};
 use crate::base::ids::{ConnId, Counter, Epoch, TopicHandle};
 use crate::base::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, PUBLISHER_MEMORY, PUBLISHERS_MAX};
+use crate::base::{Now, Wall};
 use crate::store::{Content, NewEntry, Op, Sender};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::RefuseCode;
@@ -115,7 +115,12 @@ impl Processor {
         }
         let Some(sender) = topic.publishers.sender(&publisher).map(Arc::clone) else { return };
         if is_new {
-            self.publisher_ages.push_back(PublisherAge { seen: now.wall, topic: key, publisher, number: sender.number });
+            self.publisher_ages.push_back(PublisherAge {
+                seen: now.wall,
+                topic: key,
+                publisher,
+                number: sender.number,
+            });
         }
         topic.publishers.sent_to_store(&publisher, Waiter { conn: id, slot }, now.wall);
         topic.appending += 1;
