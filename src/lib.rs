@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod broker;
+pub mod chain;
 pub mod client;
 pub mod crypto;
 pub mod net;

@@ -67,10 +67,6 @@ impl KnownClients {
         self.by_fingerprint.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.by_fingerprint.is_empty()
-    }
-
     /// A page of clients in fingerprint order above `after`, of those called one of `names`
     /// (empty: all), as many as fit in `bytes_max`; and whether there are more.
     pub fn page(&self, after: Fingerprint, names: &[Name], bytes_max: usize) -> (Vec<ClientEntry>, bool) {

@@ -63,7 +63,7 @@ impl Broker {
 
     fn run_connection(&mut self, id: ConnId, share: &mut usize, now: Now) -> Pause {
         while *share > 0 {
-            if self.processor.step_job(id, now) {
+            if self.processor.step_job(id) {
                 *share = share.saturating_sub(64);
                 continue;
             }

@@ -19,7 +19,7 @@ enum Looked {
     /// It has another step to take.
     Again,
     /// It needs more of the budget than there is.
-    TooDear(RsaCost),
+    TooDear,
 }
 
 impl Broker {
@@ -30,7 +30,7 @@ impl Broker {
             match self.step_handshake(id, now) {
                 Looked::Rest => {}
                 Looked::Again => self.steps.push_front(id),
-                Looked::TooDear(_) => {
+                Looked::TooDear => {
                     self.steps.push_front(id);
                     return false;
                 }
@@ -74,7 +74,7 @@ impl Broker {
         let cost = self.cost(connection);
         if matches!(&connection.state, State::Handshake(Some(h)) if matches!(**h, Handshake::Verified(_))) {
             if !self.budget.try_take(cost) {
-                return Looked::TooDear(cost);
+                return Looked::TooDear;
             }
             return self.send_key(id, now);
         }
@@ -94,7 +94,7 @@ impl Broker {
         }
         // Only a whole message is paid for; it is looked at again when the budget allows.
         match connection.inbox.has_handshake() {
-            Ok(true) if !self.budget.try_take(cost) => return Looked::TooDear(cost),
+            Ok(true) if !self.budget.try_take(cost) => return Looked::TooDear,
             Ok(true) | Err(_) => {}
             Ok(false) => {
                 connection.queued = false;
@@ -239,7 +239,12 @@ impl Broker {
             log::warn!("{id} {}: too many clients are known to remember this one", peer.name());
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        log::info!("{id} {}: active, key {}, from {}", peer.name(), peer.fingerprint().short(), connection.address);
+        log::info!(
+            "{id} {}: active, key {}, from {}",
+            peer.name(),
+            peer.fingerprint().short(),
+            connection.address
+        );
         connection.state = State::Active(Box::new(Live { peer: peer.clone(), sealer, opener }));
         connection.queued = false;
         self.counters.sessions += 1;

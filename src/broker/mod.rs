@@ -226,7 +226,9 @@ impl Broker {
                 }
                 State::Active(_) if !same_ca => ended.push((connection.id, CloseCode::ShuttingDown)),
                 // A handshake under way was judged by the old set in part: the peer begins anew.
-                State::Handshake(_) if !connection.is_fresh() => ended.push((connection.id, CloseCode::Normal)),
+                State::Handshake(_) if !connection.is_fresh() => {
+                    ended.push((connection.id, CloseCode::Normal))
+                }
                 State::Active(_) | State::Handshake(_) | State::Ended => {}
             }
         }
@@ -268,7 +270,10 @@ impl Broker {
             self.connections.iter().filter(|(_, c)| matches!(c.state, State::Handshake(_))).count()
         );
         for (slot, connection) in &self.connections {
-            assert_eq!((connection.id.slot as usize, connection.id.generation), (slot, self.generations[slot]));
+            assert_eq!(
+                (connection.id.slot as usize, connection.id.generation),
+                (slot, self.generations[slot])
+            );
             assert_eq!(connection.is_active(), self.processor.seat(connection.id).is_some());
         }
     }

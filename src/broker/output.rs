@@ -34,7 +34,9 @@ impl Broker {
 
     fn seal_record(&mut self, id: ConnId, now: Now, out: &mut Transmit) {
         let seal_bodies = self.config.seal_bodies;
-        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else { return };
+        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else {
+            return;
+        };
         let State::Active(live) = &mut connection.state else { return };
         if connection.closing.is_none() && !self.processor.has_output(id) {
             return;
@@ -48,7 +50,7 @@ impl Broker {
                 let sequence = live.sealer.next_sequence();
                 outgoing.push(&BrokerFrame::Close { sequence, code: *code, text: text.clone() });
             }
-            None => self.processor.fill(id, &mut outgoing, now),
+            None => self.processor.fill(id, &mut outgoing),
         }
         let is_empty = outgoing.is_empty();
         let bodies = outgoing.into_bodies();

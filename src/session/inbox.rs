@@ -87,6 +87,9 @@ impl Inbox {
     /// Takes what was read. Callers read on only when the last call of [`Inbox::next_handshake`] or
     /// [`Inbox::next_record`] asked for bytes, so at most one read's worth is held beyond a record's own.
     pub fn push(&mut self, mut bytes: &[u8]) {
+        if self.failed {
+            return;
+        }
         match &mut self.pending {
             // Bodies' bytes go straight to where they stay.
             Some(pending) if pending.granted && self.buf.len() == pending.token_end => {
@@ -99,23 +102,35 @@ impl Inbox {
         self.buf.extend_from_slice(bytes);
     }
 
+    /// Whether a handshake message is whole, so that its price can be asked for before it is taken.
+    pub fn has_handshake(&self) -> Result<bool, HandshakeError> {
+        Ok(self.whole_handshake()?.is_some())
+    }
+
     /// The next handshake message, if it is whole. Its length is judged as soon as it is there.
     pub fn next_handshake(&mut self) -> Result<Option<Message<'_>>, HandshakeError> {
+        let Some(len) = self.whole_handshake()? else {
+            if !self.is_partial() {
+                self.settle();
+            }
+            return Ok(None);
+        };
+        let first = self.start + LENGTH_BYTES;
+        self.start = first + len;
+        let (kind, payload) = self.buf[first..self.start].split_first().expect("at least the type");
+        Ok(Some(Message { kind: *kind, payload }))
+    }
+
+    /// The length of the handshake message at the front, if it is whole.
+    fn whole_handshake(&self) -> Result<Option<usize>, HandshakeError> {
         let Some((prefix, rest)) = self.buf[self.start..].split_first_chunk::<LENGTH_BYTES>() else {
-            self.settle();
             return Ok(None);
         };
         let len = message_length(*prefix).map_err(|e| match e {
             WireError::TooLong => HandshakeError::TooLarge,
             e => e.into(),
         })?;
-        if rest.len() < len {
-            return Ok(None);
-        }
-        let first = self.start + LENGTH_BYTES;
-        self.start = first + len;
-        let (kind, payload) = self.buf[first..self.start].split_first().expect("at least the type");
-        Ok(Some(Message { kind: *kind, payload }))
+        Ok((rest.len() >= len).then_some(len))
     }
 
     /// The next record, if it is whole. `scan` reads from the frames which bodies follow; `room` is how

@@ -83,6 +83,12 @@ impl Sealer {
     pub fn next_sequence(&self) -> u64 {
         self.chain.sequence
     }
+
+    /// As if `sequence` records had gone before, the last of them under the key of `secret`.
+    #[cfg(test)]
+    pub(super) fn at(secret: Secret32, sequence: u64) -> Sealer {
+        Sealer { key: SealingKey::new(&secret), chain: KeyChain { secret, sequence } }
+    }
 }
 
 impl Opener {
@@ -117,6 +123,12 @@ impl Opener {
     /// The number that the next record must have.
     pub fn next_sequence(&self) -> u64 {
         self.chain.sequence
+    }
+
+    /// The counterpart of [`Sealer::at`].
+    #[cfg(test)]
+    pub(super) fn at(secret: Secret32, sequence: u64) -> Opener {
+        Opener { key: OpeningKey::new(&secret), chain: KeyChain { secret, sequence }, failed: false }
     }
 }
 

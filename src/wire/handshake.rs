@@ -276,7 +276,9 @@ impl Refusal {
     /// The payload; a longer text is cut at the limit, between characters.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let text = &self.text[..self.text.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX)];
+        let fits = |end: &usize| self.text.is_char_boundary(*end);
+        let end = (0..=self.text.len().min(REFUSAL_TEXT_BYTES_MAX)).rfind(fits).unwrap_or(0);
+        let text = &self.text[..end];
         Writer::new(&mut out).u16(self.code.into()).u32(self.retry_after_ms).str16(text);
         out
     }

@@ -7,7 +7,6 @@ use super::open::Opening;
 use super::publish::Incoming;
 use super::seat::{Filter, Slot};
 use super::{Means, Processor, Refusal};
-use crate::base::Now;
 use crate::base::ids::{ConnId, PublisherId, RequestId};
 use crate::base::limits::{FILTERS_PER_CONNECTION_MAX, RSA_BYTES_MAX, STAGED_BYTES_MAX, STAGED_WRAPS_MAX};
 use crate::base::names::{TopicFilter, TopicName};
@@ -45,7 +44,6 @@ impl Processor {
         bodies: Bodies<'_>,
         means: &mut Means<'_>,
     ) -> Handled {
-        let now = means.now;
         match frame {
             ClientFrame::Publish { slot, topic, epoch, counter, body } => {
                 let (body, sha256) = match body {
@@ -58,7 +56,7 @@ impl Processor {
                 let Some(body) = body else {
                     return Handled::Violation("a body is missing");
                 };
-                self.publish(id, Incoming { slot, topic, epoch, counter, body, sha256 }, now);
+                self.publish(id, Incoming { slot, topic, epoch, counter, body, sha256 }, means.now);
                 Handled::Done
             }
             ClientFrame::Publisher { slot, id: publisher, delegation } => {
@@ -68,14 +66,14 @@ impl Processor {
                 self.membership_command(id, frame, means)
             }
             ClientFrame::Wraps { wraps } => self.stage_wraps(id, wraps),
-            other => self.plain_command(id, other, now),
+            other => self.plain_command(id, other),
         }
     }
 
     /// Commands that need neither bodies nor RSA.
-    fn plain_command(&mut self, id: ConnId, frame: ClientFrame, now: Now) -> Handled {
+    fn plain_command(&mut self, id: ConnId, frame: ClientFrame) -> Handled {
         match frame {
-            ClientFrame::Open { request, name, start } => self.open(id, request, &name, start, now),
+            ClientFrame::Open { request, name, start } => self.open(id, request, &name, start),
             ClientFrame::Subscribe { request, filter, start } => self.subscribe(id, request, filter, start),
             ClientFrame::Unsubscribe { request, filter } => {
                 if let Some(seat) = self.seat_mut(id) {
@@ -113,13 +111,13 @@ impl Processor {
         Handled::Done
     }
 
-    fn open(&mut self, id: ConnId, request: RequestId, name: &TopicName, start: Start, now: Now) {
+    fn open(&mut self, id: ConnId, request: RequestId, name: &TopicName, start: Start) {
         let Some(me) = self.seat(id).map(|seat| seat.peer.fingerprint) else { return };
         let opened = match self.topics.key(name) {
             None => Err(Refusal::code(RefuseCode::NoSuchTopic)),
             Some(key) => match self.topics.topic(key) {
-                Some(topic) if topic.chain.is_member(&me) => {
-                    self.open_topic(id, key, Opening { request, start }, now)
+                Some(topic) if topic.chain.member(me).is_some() => {
+                    self.open_topic(id, key, Opening { request, start })
                 }
                 Some(topic) => Err(Refusal::because(
                     RefuseCode::NotMember,
@@ -169,7 +167,8 @@ impl Processor {
         let bytes: usize = wraps.iter().map(Vec::len).sum();
         let room = STAGED_BYTES_MAX.saturating_sub(self.staged_bytes);
         let Some(seat) = self.seat_mut(id) else { return Handled::Done };
-        if seat.staged.len() + wraps.len() > STAGED_WRAPS_MAX || wraps.iter().any(|w| w.len() > RSA_BYTES_MAX) {
+        if seat.staged.len() + wraps.len() > STAGED_WRAPS_MAX || wraps.iter().any(|w| w.len() > RSA_BYTES_MAX)
+        {
             return Handled::Violation("more or larger wraps than any record names");
         }
         // What does not fit is dropped; the record that needs it will be refused.

@@ -24,7 +24,7 @@ impl Processor {
             (Pending::Message { conn, topic, publisher, counter }, result) => {
                 self.message_done(conn, topic, publisher, counter, result, now);
             }
-            (Pending::Create(creation), result) => self.creation_done(*creation, result, now),
+            (Pending::Create(creation), result) => self.creation_done(*creation, result),
             (Pending::Record(change), result) => self.change_done(*change, result, now),
             (Pending::Read { conn, handle }, Ok(Outcome::Entries { entries, next })) => {
                 self.fetched(completion.ticket, conn, handle, entries, next);
@@ -106,7 +106,7 @@ impl Processor {
         }
     }
 
-    fn creation_done(&mut self, creation: Creation, result: Result<Outcome, StoreError>, now: Now) {
+    fn creation_done(&mut self, creation: Creation, result: Result<Outcome, StoreError>) {
         let Creation { conn, request, creator, name, log, durability, retention, chain } = creation;
         if let Some(seat) = self.seat_mut(conn) {
             seat.changes -= 1;
@@ -119,21 +119,21 @@ impl Processor {
             self.refuse(conn, request, Refusal::code(refuse_code(&result)));
             return;
         };
-        let members: Vec<_> = chain.members().map(|(fingerprint, _)| *fingerprint).collect();
+        let members: Vec<_> = chain.members().keys().copied().collect();
         let key = self.topics.insert(Topic::new(name, log, durability, retention, chain));
         for entry in entries {
             self.topics.push(key, entry);
         }
-        if let Err(refusal) = self.open_topic(conn, key, Opening { request, start: Start::RecordsOnly }, now) {
+        if let Err(refusal) = self.open_topic(conn, key, Opening { request, start: Start::RecordsOnly }) {
             self.refuse(conn, request, refusal);
         }
         for member in members {
-            self.offer_topic(key, &member, now);
+            self.offer_topic(key, &member);
         }
     }
 
     /// Opens a topic for a member's connections whose filters match it.
-    fn offer_topic(&mut self, key: TopicKey, member: &crate::base::ids::Fingerprint, now: Now) {
+    fn offer_topic(&mut self, key: TopicKey, member: &crate::base::ids::Fingerprint) {
         let Some(topic) = self.topics.topic(key) else { return };
         let conns = self.by_client.get(member).cloned().unwrap_or_default();
         let name = topic.name.clone();
@@ -141,14 +141,14 @@ impl Processor {
             let Some(seat) = self.seat(conn) else { continue };
             let Some(held) = seat.filters.iter().find(|held| held.filter.matches(&name)) else { continue };
             let opening = Opening { request: held.request, start: Start::Earliest };
-            if let Err(refusal) = self.open_topic(conn, key, opening, now) {
+            if let Err(refusal) = self.open_topic(conn, key, opening) {
                 self.refuse(conn, opening.request, refusal);
             }
         }
     }
 
     fn change_done(&mut self, change: Change, result: Result<Outcome, StoreError>, now: Now) {
-        let Change { conn, request, topic: key, chain, removed } = change;
+        let Change { conn, request, topic: key, change } = change;
         if let Some(seat) = self.seat_mut(conn) {
             seat.changes -= 1;
         }
@@ -159,10 +159,12 @@ impl Processor {
             self.refuse(conn, request, Refusal::code(refuse_code(&result)));
             return;
         };
-        let before: Vec<_> = topic.chain.members().map(|(fingerprint, _)| *fingerprint).collect();
-        topic.chain = chain;
-        let added: Vec<_> =
-            topic.chain.members().map(|(f, _)| *f).filter(|f| !before.contains(f)).collect();
+        let added: Vec<_> = change.delta().added.iter().map(|added| added.fingerprint).collect();
+        let removed = change.delta().removed.clone();
+        if let Err(error) = topic.chain.apply(change) {
+            // Only one change of a topic is under way at a time, so its head cannot have moved.
+            debug_assert!(false, "a checked record does not apply: {error}");
+        }
         self.entry_stored(key, entry, now);
         self.answer(conn, BrokerFrame::Done { request });
         for member in removed {
@@ -173,7 +175,7 @@ impl Processor {
             }
         }
         for member in added {
-            self.offer_topic(key, &member, now);
+            self.offer_topic(key, &member);
         }
     }
 

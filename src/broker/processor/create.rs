@@ -14,9 +14,9 @@ use crate::base::limits::RSA_BITS_MAX;
 use crate::base::names::TopicName;
 use crate::base::{Now, Wall};
 use crate::chain::{self, Chain};
-use crate::crypto::digest::sha256;
 use crate::crypto::key::PublicKey;
 use crate::session::budget::RsaCost;
+use crate::store::entry::Wraps;
 use crate::store::{Content, LogSettings, NewEntry, Op, Retain};
 use crate::wire::frame::ClientFrame;
 use crate::wire::values::{Durability, RefuseCode, Retention};
@@ -38,9 +38,7 @@ pub struct Change {
     pub conn: ConnId,
     pub request: RequestId,
     pub topic: TopicKey,
-    /// The chain with the record.
-    pub chain: Chain,
-    pub removed: Vec<Fingerprint>,
+    pub change: chain::Change,
 }
 
 /// A topic as its creator asks for it.
@@ -100,9 +98,10 @@ impl Processor {
         if *chain.name() != name || chain.owner() != peer.fingerprint {
             return Err(Refusal::because(RefuseCode::BadRecord, "the genesis names another topic or owner"));
         }
-        let change = chain.apply(&delta, &key).map_err(bad_record)?;
-        self.check_added(&chain, change.added())?;
-        let wraps = match_wraps(change.wrap_recipients(), change.wrap_hashes(), wraps)?;
+        let change = chain.check(&delta, &key).map_err(bad_record)?;
+        self.check_added(&change)?;
+        let wraps = match_wraps(&change, wraps)?;
+        chain.apply(change).map_err(bad_record)?;
         if !self.topics.reserve(&name) {
             return Err(Refusal::because(RefuseCode::Exists, format!("a topic called {name} exists")));
         }
@@ -113,15 +112,14 @@ impl Processor {
             durability: store_durability(durability),
             retain: Retain { messages: retention.count, bytes: retention.bytes, age_ms: retention.age_ms },
         };
-        let none: Arc<[(Fingerprint, Box<[u8]>)]> = Arc::from([]);
+        let none: Wraps = Arc::from([]);
         let records = vec![
             record_entry(genesis, &peer.certificate, none, now.wall),
             record_entry(delta, &peer.certificate, wraps, now.wall),
         ];
         let ticket = self.store.submit(Op::Create { log, settings, records });
         let creator = peer.fingerprint;
-        let creation =
-            Creation { conn: id, request, creator, name, log, durability, retention, chain };
+        let creation = Creation { conn: id, request, creator, name, log, durability, retention, chain };
         self.pending.insert(ticket, Pending::Create(Box::new(creation)));
         self.change_begins(id);
         Ok(())
@@ -146,18 +144,17 @@ impl Processor {
         if chain::signer_of(&record).map_err(bad_record)? != peer.fingerprint {
             return Err(Refusal::because(RefuseCode::BadRecord, "the record is signed by somebody else"));
         }
-        let mut chain = topic.chain.clone();
-        let change = chain.apply(&record, &self.public_key(&peer.fingerprint)?).map_err(bad_record)?;
-        self.check_added(&chain, change.added())?;
-        let wraps = match_wraps(change.wrap_recipients(), change.wrap_hashes(), wraps)?;
-        let removed = change.removed().to_vec();
+        let key_of_signer = self.public_key(&peer.fingerprint)?;
+        let change = topic.chain.check(&record, &key_of_signer).map_err(bad_record)?;
+        self.check_added(&change)?;
+        let wraps = match_wraps(&change, wraps)?;
         let entry = record_entry(record, &peer.certificate, wraps, now.wall);
         let ticket = self.store.submit(Op::Append { log: key.log, entry });
         if let Some(topic) = self.topics.topic_mut(key) {
             topic.changing = true;
             topic.appending += 1;
         }
-        let change = Change { conn: id, request, topic: key, chain, removed };
+        let change = Change { conn: id, request, topic: key, change };
         self.pending.insert(ticket, Pending::Record(Box::new(change)));
         self.change_begins(id);
         Ok(())
@@ -202,15 +199,11 @@ impl Processor {
 
     /// Those added must be known here by the name that the record gives them. A recovery
     /// key's holder never connects, so it need not be.
-    fn check_added(&self, chain: &Chain, added: &[Fingerprint]) -> Result<(), Refusal> {
-        for fingerprint in added {
-            let Some(member) = chain.member(fingerprint) else { continue };
-            if member.role == chain::Role::Recovery {
-                continue;
-            }
-            let known = self.clients.certificate(fingerprint);
-            if known.is_none_or(|certificate| *certificate.name() != member.name) {
-                let text = format!("{} with key {} is not known here", member.name, fingerprint.short());
+    fn check_added(&self, change: &chain::Change) -> Result<(), Refusal> {
+        for added in change.delta().added.iter().filter(|added| added.role != chain::Role::Recovery) {
+            let known = self.clients.certificate(&added.fingerprint);
+            if known.is_none_or(|certificate| *certificate.name() != added.name) {
+                let text = format!("{} with key {} is not known here", added.name, added.fingerprint.short());
                 return Err(Refusal::because(RefuseCode::BadRecord, text));
             }
         }
@@ -218,21 +211,10 @@ impl Processor {
     }
 }
 
-type Wraps = Arc<[(Fingerprint, Box<[u8]>)]>;
-
 /// Gives each recipient the wrap whose hash the record names.
-fn match_wraps(
-    recipients: Vec<Fingerprint>,
-    hashes: &[[u8; 32]],
-    wraps: Vec<Vec<u8>>,
-) -> Result<Wraps, Refusal> {
-    let as_named = wraps.len() == hashes.len()
-        && recipients.len() == hashes.len()
-        && wraps.iter().zip(hashes).all(|(wrap, hash)| sha256(wrap) == *hash);
-    if !as_named {
-        return Err(Refusal::code(RefuseCode::BadWraps));
-    }
-    Ok(recipients.into_iter().zip(wraps.into_iter().map(Vec::into_boxed_slice)).collect())
+fn match_wraps(change: &chain::Change, wraps: Vec<Vec<u8>>) -> Result<Wraps, Refusal> {
+    let matched = change.check_wraps(wraps).map_err(|_| Refusal::code(RefuseCode::BadWraps))?;
+    Ok(matched.into_iter().map(|(to, wrap)| (to, wrap.into_boxed_slice())).collect())
 }
 
 fn record_entry(record: Vec<u8>, certificate: &Arc<[u8]>, wraps: Wraps, time: Wall) -> NewEntry {
@@ -241,7 +223,7 @@ fn record_entry(record: Vec<u8>, certificate: &Arc<[u8]>, wraps: Wraps, time: Wa
 }
 
 fn bad_record(error: chain::ChainError) -> Refusal {
-    if error.is_stale() {
+    if error == chain::ChainError::HeadMoved {
         Refusal::code(RefuseCode::HeadMoved)
     } else {
         Refusal::because(RefuseCode::BadRecord, error.to_string())

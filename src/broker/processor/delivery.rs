@@ -7,7 +7,6 @@ use super::cursor::{Cursor, Status};
 use super::seat::Seat;
 use super::topic::Topic;
 use super::{Pending, Processor};
-use crate::base::Now;
 use crate::base::ids::{ConnId, Fingerprint, Offset, TopicHandle};
 use crate::store::{Content, Entry, Op, Ticket};
 use crate::wire::body::{Body, BodyRef};
@@ -98,7 +97,7 @@ impl<'a> Outgoing<'a> {
 
 impl Processor {
     /// Puts answers and then entries of the connection's cursors, in turn, into a record.
-    pub fn fill(&mut self, id: ConnId, out: &mut Outgoing<'_>, now: Now) {
+    pub fn fill(&mut self, id: ConnId, out: &mut Outgoing<'_>) {
         let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
         seat.woken = false;
         while let Some(frame) = seat.next_answer() {
@@ -122,7 +121,7 @@ impl Processor {
                 }
                 Turn::Rest | Turn::Wait => {}
                 Turn::Read { from, below, records_only } => {
-                    self.read_for(id, handle, from, below, records_only, now);
+                    self.read_for(id, handle, from, below, records_only);
                 }
             }
         }
@@ -146,16 +145,9 @@ impl Processor {
         turn
     }
 
-    fn read_for(
-        &mut self,
-        id: ConnId,
-        handle: TopicHandle,
-        from: Offset,
-        below: Offset,
-        records_only: bool,
-        now: Now,
-    ) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle)) else {
+    fn read_for(&mut self, id: ConnId, handle: TopicHandle, from: Offset, below: Offset, records_only: bool) {
+        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
+        else {
             return;
         };
         let op = Op::Read { log: cursor.topic.log, from, below, bytes_max: READ_BYTES, records_only };

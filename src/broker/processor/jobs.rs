@@ -3,7 +3,6 @@
 use super::cursor::{RECORDS_ONLY, Status};
 use super::topic::TopicKey;
 use super::{Processor, open::Opening};
-use crate::base::Now;
 use crate::base::ids::{ConnId, RequestId, TopicHandle};
 use crate::base::names::TopicFilter;
 use crate::wire::frame::BrokerFrame;
@@ -30,13 +29,13 @@ const PAGE_BYTES: usize = 48 * 1024;
 
 impl Processor {
     /// One step of the oldest job of a connection; true if it has jobs left.
-    pub(super) fn step_job(&mut self, id: ConnId, now: Now) -> bool {
+    pub fn step_job(&mut self, id: ConnId) -> bool {
         let Some(job) = self.seat_mut(id).and_then(|seat| seat.jobs.pop_front()) else {
             return false;
         };
         let unfinished = match job {
             Job::Subscribe { request, filter, start, after, found } => {
-                self.step_subscribe(id, request, filter, start, after, found, now)
+                self.step_subscribe(id, request, filter, start, after, found)
             }
             Job::List { request, filter, after, page, bytes } => {
                 self.step_list(id, request, filter, after, page, bytes)
@@ -50,7 +49,6 @@ impl Processor {
         !seat.jobs.is_empty()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one job")]
     fn step_subscribe(
         &mut self,
         id: ConnId,
@@ -59,7 +57,6 @@ impl Processor {
         start: Start,
         after: String,
         mut found: Found,
-        now: Now,
     ) -> Option<Job> {
         let (page, next) = self.next_topics(&filter, &after);
         let me = self.seat(id)?.peer.fingerprint;
@@ -68,12 +65,12 @@ impl Processor {
             if !filter.matches(&topic.name) {
                 continue;
             }
-            if !topic.chain.is_member(&me) {
+            if !topic.chain.member(me).is_some() {
                 found.others += 1;
                 continue;
             }
             let opening = Opening { request, start };
-            match self.open_topic(id, key, opening, now) {
+            match self.open_topic(id, key, opening) {
                 Ok(()) => found.matched += 1,
                 Err(refusal) => {
                     self.refuse(id, request, refusal);

@@ -9,9 +9,9 @@ use crate::wire::values::{Stat, TopicEntry};
 pub fn topic_entry(topic: &Topic, me: &Fingerprint) -> TopicEntry {
     TopicEntry {
         name: topic.name.clone(),
-        member: topic.chain.is_member(me),
+        member: topic.chain.member(*me).is_some(),
         owner: topic.owner.clone(),
-        members: u16::try_from(topic.chain.members().count()).unwrap_or(u16::MAX),
+        members: u16::try_from(topic.chain.members().len()).unwrap_or(u16::MAX),
         durability: topic.durability,
         retention: topic.retention,
         incarnation: topic.log,

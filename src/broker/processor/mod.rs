@@ -18,9 +18,6 @@ mod publishers;
 mod seat;
 mod topic;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use self::publishers::PublisherKey;
@@ -35,7 +32,7 @@ use crate::wire::frame::BrokerFrame;
 use crate::wire::values::RefuseCode;
 
 pub use self::commands::Handled;
-pub use self::delivery::{Outgoing, lag};
+pub use self::delivery::Outgoing;
 pub use self::seat::{Peer, Seat};
 
 pub struct Processor {

@@ -3,7 +3,6 @@
 use super::cursor::{Cursor, RECORDS_ONLY, Status};
 use super::topic::{Listener, ListenerKey, Topic, TopicKey};
 use super::{Pending, Processor, Refusal};
-use crate::base::Now;
 use crate::base::ids::{ConnId, Offset, RequestId, TopicHandle};
 use crate::store::{Find, Op};
 use crate::wire::frame::BrokerFrame;
@@ -26,15 +25,10 @@ enum Beginning {
 
 impl Processor {
     /// Opens a topic for a member, or says where an open one stands.
-    pub(super) fn open_topic(
-        &mut self,
-        id: ConnId,
-        key: TopicKey,
-        opening: Opening,
-        now: Now,
-    ) -> Result<(), Refusal> {
+    pub(super) fn open_topic(&mut self, id: ConnId, key: TopicKey, opening: Opening) -> Result<(), Refusal> {
         let limit = self.config.cursors_per_connection_max;
-        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), super::seat_of(&mut self.seats, id)) else {
+        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), super::seat_of(&mut self.seats, id))
+        else {
             return Err(Refusal::code(RefuseCode::NoSuchTopic));
         };
         let wants_messages = opening.start != Start::RecordsOnly;
@@ -62,7 +56,7 @@ impl Processor {
         }
         match beginning {
             Beginning::At(floor, notice) => self.begin_at(id, handle, floor, opening.request, notice),
-            Beginning::Ask(what) => self.ask_where(id, handle, opening.request, what, now),
+            Beginning::Ask(what) => self.ask_where(id, handle, opening.request, what),
         }
         Ok(())
     }
@@ -96,7 +90,7 @@ impl Processor {
         self.wake(id);
     }
 
-    fn ask_where(&mut self, id: ConnId, handle: TopicHandle, request: RequestId, what: Find, now: Now) {
+    fn ask_where(&mut self, id: ConnId, handle: TopicHandle, request: RequestId, what: Find) {
         let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         let log = cursor.topic.log;
@@ -133,7 +127,8 @@ impl Processor {
 
     /// Moves a cursor between its topic's subscribers and openers.
     pub(super) fn set_subscribed(&mut self, id: ConnId, handle: TopicHandle, subscribed: bool) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle)) else {
+        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
+        else {
             return;
         };
         let Some(topic) = self.topics.topic_mut(cursor.topic) else { return };
@@ -146,7 +141,8 @@ impl Processor {
 
     /// A cursor that is no longer at rest is not woken by the next entry.
     fn stop_waiting(&mut self, id: ConnId, handle: TopicHandle) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle)) else {
+        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
+        else {
             return;
         };
         if let Some(topic) = self.topics.topic_mut(cursor.topic) {

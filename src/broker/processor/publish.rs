@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::publishers::{Expiry, PublisherKey, Verdict, Waiter};
 use super::topic::TopicKey;
 use super::{Pending, Processor};
-use crate::base::{Now, Wall};
 use crate::base::ids::{ConnId, Counter, Epoch, TopicHandle};
 use crate::base::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, PUBLISHER_MEMORY, PUBLISHERS_MAX};
+use crate::base::{Now, Wall};
 use crate::store::{Content, NewEntry, Op, Sender};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::RefuseCode;
@@ -68,8 +68,9 @@ impl Processor {
         if topic.changing {
             return Err((RefuseCode::Busy, BUSY_MS));
         }
-        if epoch != topic.chain.epoch() {
-            return Err((RefuseCode::EpochChanged, topic.chain.epoch().0.into()));
+        let newest = topic.chain.epoch().unwrap_or_default();
+        if epoch != newest {
+            return Err((RefuseCode::EpochChanged, newest.0.into()));
         }
         if !topic.publishers.knows(&publisher) && self.publisher_count >= PUBLISHERS_MAX {
             return Err((RefuseCode::Limit, PUBLISHERS_MAX as u64));
@@ -114,7 +115,12 @@ impl Processor {
         }
         let Some(sender) = topic.publishers.sender(&publisher).map(Arc::clone) else { return };
         if is_new {
-            self.publisher_ages.push_back(PublisherAge { seen: now.wall, topic: key, publisher, number: sender.number });
+            self.publisher_ages.push_back(PublisherAge {
+                seen: now.wall,
+                topic: key,
+                publisher,
+                number: sender.number,
+            });
         }
         topic.publishers.sent_to_store(&publisher, Waiter { conn: id, slot }, now.wall);
         topic.appending += 1;

@@ -69,10 +69,6 @@ impl Publishers {
         self.by_id.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     pub fn knows(&self, key: &PublisherKey) -> bool {
         self.by_id.contains_key(key)
     }
@@ -147,8 +143,12 @@ impl Publishers {
         match self.by_id.get(key).filter(|p| p.sender.number == number) {
             None => Expiry::Unknown,
             Some(p) if now.since(p.last_publish) < PUBLISHER_MEMORY => Expiry::Live(p.last_publish),
-            Some(_) if self.forget(key) => Expiry::Forgotten,
-            Some(p) => Expiry::Live(p.last_publish.max(now)),
+            // It is not dead before its last messages are stored.
+            Some(p) if !p.pending.is_empty() => Expiry::Live(now),
+            Some(_) => {
+                self.forget(key);
+                Expiry::Forgotten
+            }
         }
     }
 }
@@ -247,10 +247,7 @@ mod tests {
             assert_eq!(publishers.stored(&KEY, Offset(offset)), [waiter(1)]);
         }
         for (counter, offset) in [(0, 5), (1, 6), (2, 9), (3, 10)] {
-            assert_eq!(
-                publishers.judge(&KEY, Counter(counter), waiter(1)),
-                Verdict::Stored(Offset(offset))
-            );
+            assert_eq!(publishers.judge(&KEY, Counter(counter), waiter(1)), Verdict::Stored(Offset(offset)));
         }
         assert_eq!(
             publishers.judge(&KEY, Counter(5), waiter(1)),
@@ -286,15 +283,9 @@ mod tests {
             publishers.stored(&KEY, Offset(2 * i));
         }
         assert!(publishers.by_id[&KEY].runs.len() as u64 <= REMEMBERED + 1);
-        assert_eq!(
-            publishers.judge(&KEY, Counter(0), waiter(1)),
-            Verdict::Refuse(RefuseCode::Forgotten, 0)
-        );
+        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(1)), Verdict::Refuse(RefuseCode::Forgotten, 0));
         let recent = 3 * REMEMBERED - REMEMBERED / 2;
-        assert_eq!(
-            publishers.judge(&KEY, Counter(recent), waiter(1)),
-            Verdict::Stored(Offset(2 * recent))
-        );
+        assert_eq!(publishers.judge(&KEY, Counter(recent), waiter(1)), Verdict::Stored(Offset(2 * recent)));
     }
 
     #[test]

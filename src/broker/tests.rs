@@ -1,0 +1,4 @@
+mod connections;
+mod harness;
+mod limits;
+mod topics;

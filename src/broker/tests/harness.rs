@@ -1,0 +1,363 @@
+//! A broker core, and clients made of the session layer alone: each frame is the test's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::ids::{ConnId, Counter, Epoch, Offset, PublisherId, RequestId, TopicHandle};
+use crate::base::names::{TopicFilter, TopicName};
+use crate::base::transmit::Transmit;
+use crate::base::{Mono, Now, Wall};
+use crate::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
+use crate::chain::{Chain, DeltaBuilder, Genesis, History, JoinPolicy, Role as MemberRole};
+use crate::crypto::cert::testing::{NOON, Seeded, World, name, world};
+use crate::crypto::cert::{Certificate, Role};
+use crate::crypto::digest::sha256;
+use crate::crypto::key::PrivateKey;
+use crate::session::client::{ClientHandshake, Step, Surroundings};
+use crate::session::{Opener, Sealer};
+use crate::store::{Memory, Store};
+use crate::wire::body::{Body, BodyRef};
+use crate::wire::frame::{BrokerFrame, ClientFrame, scan_bodies};
+use crate::wire::handshake::{MessageType, Refusal};
+use crate::wire::values::{Durability, Retention, Start};
+
+pub struct Harness {
+    pub world: World,
+    pub broker: Broker,
+    pub now: Now,
+    /// Connections that the broker has said are dead.
+    pub closed: Vec<ConnId>,
+    next_seed: u64,
+}
+
+/// A client's end of a connection.
+pub struct Peer {
+    pub id: ConnId,
+    pub key: PrivateKey,
+    pub certificate: Certificate,
+    sealer: Sealer,
+    opener: Opener,
+    /// Bytes from the broker that are not whole records yet.
+    unread: Vec<u8>,
+    pub frames: Vec<BrokerFrame>,
+    pub bodies: Vec<Vec<u8>>,
+    next_request: u32,
+}
+
+impl Harness {
+    pub fn new() -> Harness {
+        Harness::with(BrokerConfig::default(), Box::new(Memory::new(64 * 1024 * 1024)))
+    }
+
+    pub fn with(config: BrokerConfig, store: Box<dyn Store>) -> Harness {
+        let world = world();
+        let now = Now { mono: Mono(1_000_000), wall: NOON };
+        let identity = Identity {
+            certificate: world.verified(&world.broker.1, Role::Broker),
+            key: world.broker.0.clone(),
+        };
+        let trust = world.trust.clone();
+        let broker = Broker::new(config, identity, trust, store, Box::new(Seeded::new(7)), now);
+        Harness { world, broker, now, closed: Vec::new(), next_seed: 100 }
+    }
+
+    pub fn advance(&mut self, by: Duration) {
+        self.now = Now { mono: self.now.mono + by, wall: self.now.wall + by };
+    }
+
+    pub fn accept(&mut self) -> ConnId {
+        self.broker.accept("192.0.2.7:4000".parse().expect("an address"), self.now)
+    }
+
+    pub fn seeded(&mut self) -> Seeded {
+        self.next_seed += 1;
+        Seeded::new(self.next_seed)
+    }
+
+    /// Lets the broker work until nothing is left, time standing still but for the RSA budget.
+    pub fn settle(&mut self) {
+        for _ in 0..1000 {
+            let more = self.broker.turn(self.now);
+            while let Some(event) = self.broker.poll_event() {
+                if let BrokerEvent::Close(id) = event {
+                    self.closed.push(id);
+                }
+            }
+            if !more {
+                return;
+            }
+        }
+        panic!("the broker always has work left");
+    }
+
+    /// All that the broker has for a connection.
+    pub fn drain(&mut self, id: ConnId) -> Vec<u8> {
+        self.settle();
+        let mut out = Transmit::new();
+        while self.broker.poll_transmit(id, self.now, &mut out) {
+            self.settle();
+        }
+        let bytes = out.take_all();
+        self.settle();
+        bytes
+    }
+
+    /// A client that has come through the handshake and has read its Welcome.
+    pub fn connect(&mut self, who: &str) -> Peer {
+        let (key, der) = self.world.client(who);
+        let certificate = self.world.verified(&der, Role::Client);
+        let mut peer = self.handshake(key, certificate);
+        self.read(&mut peer);
+        assert!(matches!(peer.frames.remove(0), BrokerFrame::Welcome { .. }));
+        peer
+    }
+
+    pub fn handshake(&mut self, key: PrivateKey, certificate: Certificate) -> Peer {
+        let id = self.accept();
+        let mut entropy = self.seeded();
+        let (mut state, hello) = ClientHandshake::start(&mut entropy);
+        self.broker.handle_bytes(id, &hello, self.now);
+        loop {
+            self.advance(Duration::from_millis(20));
+            let bytes = self.drain(id);
+            let (kind, payload) = (bytes[4], &bytes[5..]);
+            let surroundings = Surroundings {
+                trust: &self.world.trust,
+                certificate: &certificate,
+                key: &key,
+                host: Some("localhost"),
+                now: self.now.wall,
+                entropy: &mut entropy,
+            };
+            match state.handle(kind, payload, surroundings).expect("the broker is polite") {
+                Step::Handshake(next, bytes) => {
+                    state = next;
+                    self.broker.handle_bytes(id, &bytes, self.now);
+                }
+                Step::Active(active, bytes) => {
+                    self.broker.handle_bytes(id, &bytes, self.now);
+                    let (sealer, opener) = active.keys.into_client();
+                    return Peer {
+                        id,
+                        key,
+                        certificate,
+                        sealer,
+                        opener,
+                        unread: Vec::new(),
+                        frames: Vec::new(),
+                        bodies: Vec::new(),
+                        next_request: 0,
+                    };
+                }
+            }
+        }
+    }
+
+    /// The clear refusal that is the broker's next message to a connection.
+    pub fn refusal(&mut self, id: ConnId) -> Refusal {
+        let bytes = self.drain(id);
+        assert_eq!(bytes.get(4), Some(&(MessageType::Refusal as u8)), "a refusal in clear");
+        Refusal::decode(&bytes[5..]).expect("a good refusal")
+    }
+
+    pub fn send(&mut self, peer: &mut Peer, frames: &[ClientFrame], bodies: &[&[u8]]) {
+        let bytes = peer.seal(frames, bodies, self.now.wall);
+        self.broker.handle_bytes(peer.id, &bytes, self.now);
+    }
+
+    /// Takes all records that the broker has for the client.
+    pub fn read(&mut self, peer: &mut Peer) {
+        let bytes = self.drain(peer.id);
+        peer.take(&bytes);
+    }
+
+    /// Sends one command and takes what comes of it.
+    pub fn ask(&mut self, peer: &mut Peer, frame: ClientFrame) -> Vec<BrokerFrame> {
+        self.advance(Duration::from_millis(20));
+        self.send(peer, &[frame], &[]);
+        self.read(peer);
+        std::mem::take(&mut peer.frames)
+    }
+
+    /// Creates a topic whose members are the owner and the clients named; returns its handle.
+    pub fn create(
+        &mut self,
+        owner: &mut Peer,
+        topic: &str,
+        members: &[&str],
+        retention: Retention,
+    ) -> TopicHandle {
+        for who in members {
+            let (_, der) = self.world.client(who);
+            self.broker.know_client(&der, self.now).expect("a good certificate");
+        }
+        let (frames, _) = self.creation(owner, topic, members, retention);
+        for frame in frames {
+            self.send(owner, &[frame], &[]);
+        }
+        self.advance(Duration::from_millis(20));
+        self.read(owner);
+        let frames = std::mem::take(&mut owner.frames);
+        match &frames[0] {
+            BrokerFrame::Topic { topic, .. } => *topic,
+            other => panic!("no topic but {other:?}"),
+        }
+    }
+
+    /// The frames that create a topic. The wraps are of the right size and hold nothing.
+    pub fn creation(
+        &mut self,
+        owner: &mut Peer,
+        topic: &str,
+        members: &[&str],
+        retention: Retention,
+    ) -> (Vec<ClientFrame>, Chain) {
+        let mut entropy = self.seeded();
+        let genesis = Genesis {
+            name: TopicName::parse(topic).expect("a good topic"),
+            nonce: crate::base::entropy::random_array(&mut entropy),
+            owner: owner.certificate.fingerprint(),
+            owner_name: owner.certificate.name().clone(),
+            join: JoinPolicy::Ask,
+            history: History::All,
+        };
+        let name_of_topic = genesis.name.clone();
+        let genesis = genesis.sign(&owner.key, &mut entropy).expect("a good genesis");
+        let chain = Chain::begin(&genesis, &owner.key.public()).expect("a good genesis");
+        let mut builder = DeltaBuilder::new(&chain, owner.certificate.fingerprint(), self.now.wall);
+        for who in members {
+            let fingerprint = self.world.client(who).0.public().fingerprint();
+            builder.add(fingerprint, name(who), MemberRole::Member);
+        }
+        builder.new_epoch([9; 32], Vec::new());
+        let wraps: Vec<Vec<u8>> =
+            builder.recipients().expect("good members").iter().map(|to| to.0.repeat(8)).collect();
+        let delta = builder.sign(&wraps, &owner.key, &mut entropy).expect("a good delta");
+        let request = owner.request();
+        let frames = vec![
+            ClientFrame::Wraps { wraps },
+            ClientFrame::Create {
+                request,
+                name: name_of_topic,
+                durability: Durability::Memory,
+                retention,
+                genesis,
+                delta,
+            },
+        ];
+        (frames, chain)
+    }
+
+    /// Publishes bodies one by one and takes the answers' offsets.
+    pub fn publish(
+        &mut self,
+        peer: &mut Peer,
+        topic: TopicHandle,
+        counters: std::ops::Range<u64>,
+    ) -> Vec<u64> {
+        for counter in counters.clone() {
+            let body = format!("body {counter}").into_bytes();
+            self.send(peer, &[publish(topic, counter, &body)], &[&body]);
+        }
+        self.read(peer);
+        let offsets = peer.frames.iter().filter_map(|frame| match frame {
+            BrokerFrame::Published { offset, .. } => Some(offset.0),
+            _ => None,
+        });
+        let offsets: Vec<u64> = offsets.collect();
+        assert_eq!(offsets.len() as u64, counters.end - counters.start, "{:?}", peer.frames);
+        peer.frames.clear();
+        offsets
+    }
+
+    /// Opens a topic by name and takes what comes first.
+    pub fn open(&mut self, peer: &mut Peer, topic: &str, start: Start) -> Vec<BrokerFrame> {
+        let request = peer.request();
+        self.ask(peer, ClientFrame::Open { request, name: TopicName::parse(topic).expect("good"), start })
+    }
+
+    pub fn subscribe(&mut self, peer: &mut Peer, filter: &str, start: Start) -> Vec<BrokerFrame> {
+        let request = peer.request();
+        let filter = TopicFilter::parse(filter).expect("a good filter");
+        self.ask(peer, ClientFrame::Subscribe { request, filter, start })
+    }
+}
+
+impl Peer {
+    pub fn request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    pub fn seal(&mut self, frames: &[ClientFrame], bodies: &[&[u8]], now: Wall) -> Vec<u8> {
+        let mut out = Vec::new();
+        let start = self.sealer.begin(&mut out);
+        frames.iter().for_each(|frame| frame.encode(&mut out));
+        self.sealer.finish(&mut out, start, now, &[3; 16]);
+        bodies.iter().for_each(|body| out.extend_from_slice(body));
+        out
+    }
+
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        while let Some((len, _)) = self.unread.split_first_chunk::<4>() {
+            let end = 4 + u32::from_be_bytes(*len) as usize;
+            if self.unread.len() < end {
+                return;
+            }
+            let mut token = self.unread[4..end].to_vec();
+            let frames = self.opener.open(&mut token).expect("a good record");
+            let mut at = end;
+            for body in scan_bodies(frames).expect("good frames") {
+                let body_bytes = self.unread[at..at + body.len as usize].to_vec();
+                assert_eq!(sha256(&body_bytes), body.sha256);
+                at += body_bytes.len();
+                self.bodies.push(body_bytes);
+            }
+            self.frames.extend(BrokerFrame::decode_all(frames).expect("good frames"));
+            self.unread.drain(..at);
+        }
+    }
+}
+
+/// A publisher id to be spoken of as slot 0.
+pub fn publisher() -> ClientFrame {
+    ClientFrame::Publisher { slot: 0, id: PublisherId([5; 16]), delegation: Vec::new() }
+}
+
+pub fn publish(topic: TopicHandle, counter: u64, body: &[u8]) -> ClientFrame {
+    let body = Body::Beside(BodyRef { len: body.len() as u32, sha256: sha256(body) });
+    ClientFrame::Publish { slot: 0, topic, epoch: Epoch(0), counter: Counter(counter), body }
+}
+
+/// Offsets of the messages among frames.
+pub fn messages(frames: &[BrokerFrame]) -> Vec<u64> {
+    let offset = |frame: &BrokerFrame| match frame {
+        BrokerFrame::Message { offset, .. } => Some(offset.0),
+        _ => None,
+    };
+    frames.iter().filter_map(offset).collect()
+}
+
+/// A short form of frames, to compare sequences.
+pub fn brief(frames: &[BrokerFrame]) -> Vec<String> {
+    let one = |frame: &BrokerFrame| match frame {
+        BrokerFrame::Record { offset, wrap, .. } => format!("record {offset} wrap {}", wrap.len()),
+        BrokerFrame::Message { offset, .. } => format!("message {offset}"),
+        BrokerFrame::CaughtUp { next: Offset(next), .. } => format!("caught up {next}"),
+        BrokerFrame::Gap { from, to, .. } => format!("gap {from}..{to}"),
+        BrokerFrame::Topic { start, end, notice, .. } => format!("topic {start}..{end} {notice:?}"),
+        BrokerFrame::Subscribed { matched, others, .. } => format!("subscribed {matched} {others}"),
+        BrokerFrame::Refused { code, .. } => format!("refused {code:?}"),
+        BrokerFrame::PublishRefused { code, detail, .. } => format!("publish refused {code:?} {detail}"),
+        BrokerFrame::Published { counter, offset, .. } => format!("published {counter} at {offset}"),
+        BrokerFrame::Close { code, .. } => format!("close {code:?}"),
+        other => other.label().to_lowercase(),
+    };
+    frames.iter().map(one).collect()
+}
+
+/// Shares nothing: for stores that are made in place.
+pub fn arc(bytes: &[u8]) -> Arc<[u8]> {
+    Arc::from(bytes)
+}
