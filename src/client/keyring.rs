@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq;
 use super::body::BodyKey;
 use super::failure::IntegrityFault;
 use crate::base::Entropy;
-use crate::base::ids::{Epoch, Fingerprint, TopicId};
+use crate::base::ids::{Epoch, TopicId};
+use crate::chain::{BODY_LABEL, COMMITMENT_LABEL, PREVIOUS_EPOCH_LABEL, epoch_salt, wrap_label};
 use crate::crypto::digest::sha256;
 use crate::crypto::envelope;
 use crate::crypto::fernet::OpeningKey;
@@ -43,10 +44,6 @@ pub struct Commitment {
 }
 
 impl Keyring {
-    pub fn new() -> Keyring {
-        Keyring::default()
-    }
-
     /// The key of an epoch's bodies.
     pub fn body_key(&self, epoch: Epoch) -> Option<&BodyKey> {
         self.keys.get(&epoch).map(|key| &key.body)
@@ -81,13 +78,13 @@ impl EpochKey {
     }
 
     fn new(topic: TopicId, epoch: Epoch, secret: Secret32) -> EpochKey {
-        let body = BodyKey::new(&kdf(secret.expose(), &salt(topic, epoch), "body"));
+        let body = BodyKey::new(&kdf(secret.expose(), &epoch_salt(topic, epoch), BODY_LABEL));
         EpochKey { topic, epoch, secret, body }
     }
 
     /// What a record says of this key, so that all members know they have the same one.
     pub fn commitment(&self) -> [u8; 32] {
-        *kdf(self.secret.expose(), &salt(self.topic, self.epoch), "commitment").expose()
+        *kdf(self.secret.expose(), &epoch_salt(self.topic, self.epoch), COMMITMENT_LABEL).expose()
     }
 
     /// The key for one member.
@@ -115,7 +112,7 @@ impl EpochKey {
     }
 
     fn open_previous(&self, token: &[u8], previous: &Commitment) -> Result<EpochKey, IntegrityFault> {
-        let key = kdf(self.secret.expose(), &salt(self.topic, self.epoch), "previous epoch");
+        let key = kdf(self.secret.expose(), &epoch_salt(self.topic, self.epoch), PREVIOUS_EPOCH_LABEL);
         let mut token = zeroize::Zeroizing::new(token.to_vec());
         let plain = OpeningKey::new(&key).open(&mut token).map_err(|_| IntegrityFault::BadWrap)?;
         let secret = Secret32::from_slice(plain).ok_or(IntegrityFault::BadWrap)?;
@@ -127,19 +124,6 @@ impl EpochKey {
         let same: bool = key.commitment().ct_eq(&said.commitment).into();
         if same { Ok(key) } else { Err(IntegrityFault::WrongKey) }
     }
-}
-
-/// `topic id | u32 epoch`.
-fn salt(topic: TopicId, epoch: Epoch) -> [u8; 36] {
-    let mut salt = [0; 36];
-    salt[..32].copy_from_slice(&topic.0);
-    salt[32..].copy_from_slice(&epoch.0.to_be_bytes());
-    salt
-}
-
-/// `"sealmq/1 wrap" | topic id | u32 epoch | member's fingerprint`.
-fn wrap_label(topic: TopicId, epoch: Epoch, member: Fingerprint) -> Vec<u8> {
-    [b"sealmq/1 wrap", &salt(topic, epoch)[..], &member.0].concat()
 }
 
 #[cfg(test)]
@@ -192,12 +176,12 @@ mod tests {
         let mut e = Seeded::new(2);
         let old = EpochKey::random(TOPIC, Epoch(0), &mut e);
         let new = EpochKey::random(TOPIC, Epoch(1), &mut e);
-        let carrier = kdf(new.secret.expose(), &salt(TOPIC, Epoch(1)), "previous epoch");
+        let carrier = kdf(new.secret.expose(), &epoch_salt(TOPIC, Epoch(1)), "previous epoch");
         let token = SealingKey::new(&carrier).seal_to_vec(old.secret.expose(), 5, &[9; 16]);
         let (old_said, place) = (said(&old), place());
         let body = old.body.seal(&place, b"from before", Wall(0));
 
-        let mut ring = Keyring::new();
+        let mut ring = Keyring::default();
         assert_eq!(ring.open_previous(Epoch(1), &token, &old_said), Ok(()));
         assert!(!ring.has(Epoch(0)), "who has not the new key gets no older one");
         ring.insert(new);
@@ -215,7 +199,7 @@ mod tests {
     #[test]
     fn commitment_body_and_carrier_are_keys_of_their_own() {
         let key = EpochKey::new(TOPIC, Epoch(0), Secret32::new([5; 32]));
-        let salt = salt(TOPIC, Epoch(0));
+        let salt = epoch_salt(TOPIC, Epoch(0));
         let derived = ["commitment", "body", "previous epoch"].map(|l| *kdf(&[5; 32], &salt, l).expose());
         assert_eq!(key.commitment(), derived[0]);
         assert!(derived[0] != derived[1] && derived[1] != derived[2] && derived[0] != derived[2]);
