@@ -102,9 +102,8 @@ impl Base {
         let files = self.identity_files(flags)?;
         let mut trust = keyfiles::read_ca(&files.ca)?;
         let der = keyfiles::read_certificate(&files.certificate)?;
-        let certificate = trust
-            .verify_historic(&der, Role::Client)
-            .map_err(|fault| bad_certificate(&files, &fault))?;
+        let certificate =
+            trust.verify_historic(&der, Role::Client).map_err(|fault| bad_certificate(&files, &fault))?;
         let key = keyfiles::read_private_key(&files.key)?;
         if key.public().fingerprint() != certificate.fingerprint() {
             let (key, cert) = (files.key.display(), files.certificate.display());
@@ -123,9 +122,9 @@ impl Base {
         let host = access.host.as_ref().or(around.sealmq_host.as_ref()).or(self.settings.host.as_ref());
         let port = match (access.port, &around.sealmq_port) {
             (Some(port), _) => port,
-            (None, Some(text)) => text
-                .parse()
-                .map_err(|_| CliError::usage(format!("SEALMQ_PORT is {text:?}; expected a port, 1 to 65535")))?,
+            (None, Some(text)) => text.parse().map_err(|_| {
+                CliError::usage(format!("SEALMQ_PORT is {text:?}; expected a port, 1 to 65535"))
+            })?,
             (None, None) => self.settings.port.unwrap_or(PORT),
         };
         Ok(Address { host: host.map_or(HOST, String::as_str).to_owned(), port })
@@ -193,9 +192,15 @@ fn bad_certificate(files: &IdentityFiles, fault: &CertFault) -> CliError {
     let error = CliError::new(Exit::Refused, format!("{}: {fault}", files.certificate.display()));
     match fault {
         CertFault::Expired { .. } => error.remedy("on the CA's host: `sealmq ca renew NAME`; the key stays"),
-        CertFault::NotYetValid { .. } | CertFault::CaNotYetValid { .. } => error.remedy("is this host's clock right?"),
-        CertFault::Revoked => error.remedy("its key is not to be used again: `sealmq keygen NAME` begins anew"),
-        CertFault::WrongRole { .. } => error.remedy("a broker's certificate is not a client's: --as NAME says who you are"),
+        CertFault::NotYetValid { .. } | CertFault::CaNotYetValid { .. } => {
+            error.remedy("is this host's clock right?")
+        }
+        CertFault::Revoked => {
+            error.remedy("its key is not to be used again: `sealmq keygen NAME` begins anew")
+        }
+        CertFault::WrongRole { .. } => {
+            error.remedy("a broker's certificate is not a client's: --as NAME says who you are")
+        }
         CertFault::WrongCa | CertFault::WrongAuthorityKey | CertFault::BadSignature => {
             error.remedy(format!("it was issued by another CA than that of {}", files.ca.display()))
         }

@@ -37,7 +37,7 @@ impl Link {
         let Me { certificate, key, trust, state } = base.me(&access.identity, system::now())?;
         let entropy = SystemEntropy::new().map_err(|e| CliError::other(e.to_string()))?;
         let config = ClientConfig { host: address.host.clone(), ..ClientConfig::default() };
-        let identity = ClientIdentity { certificate: certificate.der().to_vec(), key };
+        let identity = ClientIdentity { certificate: certificate.clone(), key };
         let core = Client::new(config, identity, trust, Box::new(entropy));
         let connection = Connection::new(address.clone(), core).map_err(poll_failed)?;
         let (name, fingerprint) = (certificate.name().clone(), certificate.fingerprint());

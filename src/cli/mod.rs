@@ -72,7 +72,9 @@ fn run(args: Args, around: Surroundings) -> Result<(), CliError> {
         Verb::Pub(publish) => verbs::publish::run(&base()?, *publish),
         Verb::Sub(subscribe) => verbs::subscribe::run(&base()?, *subscribe),
         Verb::Topics { list, access, patience } => verbs::list::topics(&base()?, &list, &access, patience),
-        Verb::Members { topic, access, patience } => verbs::list::members(&base()?, &topic, &access, patience),
+        Verb::Members { topic, access, patience } => {
+            verbs::list::members(&base()?, &topic, &access, patience)
+        }
         Verb::Ping { count, access, patience } => verbs::list::ping(&base()?, count, &access, patience),
         Verb::Fingerprint { who, identity } => verbs::fingerprint::run(&base()?, &who, &identity),
         Verb::Stats { access, patience } => verbs::list::stats(&base()?, &access, patience),

@@ -64,7 +64,11 @@ pub fn unbelieved(fault: &Integrity) -> String {
 
 /// How long it took, for people.
 pub fn took(time: std::time::Duration) -> String {
-    if time.as_millis() < 1000 { format!("{:.2} ms", time.as_secs_f64() * 1000.0) } else { show_duration(time) }
+    if time.as_millis() < 1000 {
+        format!("{:.2} ms", time.as_secs_f64() * 1000.0)
+    } else {
+        show_duration(time)
+    }
 }
 
 #[cfg(test)]

@@ -122,7 +122,9 @@ pub enum Verb {
     Keygen(Keygen),
     /// Write completions for your shell to standard output
     #[command(after_help = examples::COMPLETIONS)]
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        shell: clap_complete::Shell,
+    },
 }
 
 impl Verb {

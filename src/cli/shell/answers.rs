@@ -162,7 +162,9 @@ impl Shell {
                 self.link.core().unsubscribe(filter.clone());
                 return Err(Failure::NotMember(topic).into());
             }
-            Some(topic) if matched == 0 && !self.interactive => return Err(Failure::NoSuchTopic(topic).into()),
+            Some(topic) if matched == 0 && !self.interactive => {
+                return Err(Failure::NoSuchTopic(topic).into());
+            }
             _ => {}
         }
         self.vocabulary.add_filter(filter.as_str());

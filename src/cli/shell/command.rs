@@ -95,7 +95,9 @@ pub fn publish_parts(
     match message {
         Some(text) if words.is_empty() => Ok((topic, text)),
         Some(_) => Err("either -m TEXT or words behind the topic".to_owned()),
-        None if words.is_empty() => Err(format!("publish what? publish {topic} TEXT; '' is an empty message")),
+        None if words.is_empty() => {
+            Err(format!("publish what? publish {topic} TEXT; '' is an empty message"))
+        }
         None => Ok((topic, words.join(" "))),
     }
 }
@@ -126,7 +128,8 @@ pub fn help(of: Option<&str>) -> Result<String, String> {
 /// The names of all commands, with their aliases.
 pub fn names() -> Vec<String> {
     let line = Line::command();
-    let names = line.get_subcommands().flat_map(|c| std::iter::once(c.get_name()).chain(c.get_visible_aliases()));
+    let names =
+        line.get_subcommands().flat_map(|c| std::iter::once(c.get_name()).chain(c.get_visible_aliases()));
     names.map(str::to_owned).collect()
 }
 
@@ -205,7 +208,9 @@ mod tests {
             panic!("subscribe")
         };
         assert_eq!((filters.len(), more.len(), from), (2, 0, Place::Last(3)));
-        let Command::Subscribe { filters, more, .. } = good("subscribe -t home/#") else { panic!("subscribe") };
+        let Command::Subscribe { filters, more, .. } = good("subscribe -t home/#") else {
+            panic!("subscribe")
+        };
         assert_eq!((filters.len(), more.len()), (0, 1));
         assert!(parse("subscribe").is_err());
     }

@@ -19,7 +19,10 @@ use crate::cli::error::CliError;
 /// What the person, or the script, has typed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Typed {
-    Line { number: u64, text: String },
+    Line {
+        number: u64,
+        text: String,
+    },
     /// Ctrl-D, or the script's end.
     End,
 }
@@ -101,7 +104,12 @@ impl Input {
 }
 
 impl Reader {
-    fn read_terminal(mut self, editor: &mut Editor<Completing, FileHistory>, prompt: &Mutex<String>, history: &Path) {
+    fn read_terminal(
+        mut self,
+        editor: &mut Editor<Completing, FileHistory>,
+        prompt: &Mutex<String>,
+        history: &Path,
+    ) {
         loop {
             let text = prompt.lock().unwrap_or_else(PoisonError::into_inner).clone();
             match editor.readline(text.as_str()) {
@@ -165,7 +173,8 @@ impl Reader {
 }
 
 fn config() -> Config {
-    let config = Config::builder().history_ignore_space(true).completion_type(rustyline::CompletionType::List);
+    let config =
+        Config::builder().history_ignore_space(true).completion_type(rustyline::CompletionType::List);
     let config = config.history_ignore_dups(true).and_then(|c| c.max_history_size(HISTORY_LINES));
     config.expect("both settings are within their bounds").build()
 }

@@ -107,9 +107,13 @@ enum Asked {
 
 /// How the connection stands.
 enum Online {
-    Yes { broker: String },
+    Yes {
+        broker: String,
+    },
     /// What was said about it, so that it is not said at every attempt.
-    Not { said: Option<String> },
+    Not {
+        said: Option<String>,
+    },
     /// It will not come back.
     Over,
 }
@@ -176,7 +180,9 @@ impl Shell {
 
     fn typed(&mut self, typed: Typed) -> Result<(), CliError> {
         match typed {
-            Typed::Line { .. } | Typed::End if matches!(self.online, Online::Over) => self.leaving = Leaving::Left,
+            Typed::Line { .. } | Typed::End if matches!(self.online, Online::Over) => {
+                self.leaving = Leaving::Left
+            }
             Typed::End => self.leave(),
             Typed::Line { number, text } => {
                 self.line = Some(number);
@@ -211,7 +217,8 @@ impl Shell {
                 let (topic, text) = command::publish_parts(words, topic, message).map_err(CliError::usage)?;
                 crate::cli::payload::check_length(text.as_bytes(), "the message")?;
                 let ticket = self.link.core().publish(&topic, text.as_bytes());
-                let ticket = ticket.map_err(|full| CliError::other(full.to_string()).remedy("wait a moment"))?;
+                let ticket =
+                    ticket.map_err(|full| CliError::other(full.to_string()).remedy("wait a moment"))?;
                 self.ask(ticket, Asked::Publish)
             }
             Command::Unsubscribe { filter } => {

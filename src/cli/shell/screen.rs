@@ -14,8 +14,15 @@ use crate::client::Message;
 /// The shell's output.
 pub enum Screen {
     /// A thread hands lines to the editor, which may take none between two prompts.
-    Prompt { lines: SyncSender<String>, finished: Receiver<()>, colours: bool },
-    Plain { output: Output, colours: bool },
+    Prompt {
+        lines: SyncSender<String>,
+        finished: Receiver<()>,
+        colours: bool,
+    },
+    Plain {
+        output: Output,
+        colours: bool,
+    },
 }
 
 impl Screen {

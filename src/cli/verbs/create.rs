@@ -118,7 +118,8 @@ impl Plan {
             plan.leave_out_new(asked_for)?;
         }
         let names: Vec<Name> = plan.readers.iter().map(|r| r.name.clone()).collect();
-        plan.request.members = if names.is_empty() { MemberChoice::OnlyMe } else { MemberChoice::Only(names) };
+        plan.request.members =
+            if names.is_empty() { MemberChoice::OnlyMe } else { MemberChoice::Only(names) };
         Ok(plan)
     }
 
@@ -170,7 +171,8 @@ impl Plan {
     }
 
     fn leave_out_new(&mut self, asked_for: bool) -> Result<(), CliError> {
-        let (new, seen): (Vec<_>, Vec<_>) = std::mem::take(&mut self.readers).into_iter().partition(|r| r.new);
+        let (new, seen): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.readers).into_iter().partition(|r| r.new);
         self.readers = seen;
         if new.is_empty() {
             return Ok(());
@@ -178,8 +180,9 @@ impl Plan {
         let list: Vec<String> = new.iter().map(|r| format!("{} {}", r.name, r.fingerprint)).collect();
         let problem = format!("never seen on this computer before: {}", list.join(", "));
         if asked_for {
-            return Err(CliError::other(problem)
-                .remedy("compare the fingerprints with `sealmq fingerprint` over there, then add --trust-new"));
+            return Err(CliError::other(problem).remedy(
+                "compare the fingerprints with `sealmq fingerprint` over there, then add --trust-new",
+            ));
         }
         self.remarks.push(format!("left out, {problem}; --trust-new lets them in"));
         Ok(())
@@ -233,7 +236,13 @@ impl Plan {
         let mut lines = vec![format!("created {} for {who}", created.topic)];
         let row = |m: &crate::client::Member| {
             let new = self.readers.iter().any(|r| r.new && r.fingerprint == m.fingerprint);
-            let remark = if m.me { "you" } else if new { "new" } else { "" };
+            let remark = if m.me {
+                "you"
+            } else if new {
+                "new"
+            } else {
+                ""
+            };
             vec![format!("  {}", m.name), m.fingerprint.to_string(), remark.to_owned()]
         };
         lines.extend(table(&created.members.iter().map(row).collect::<Vec<_>>()));
@@ -248,7 +257,8 @@ impl Plan {
 /// The request, without its members.
 fn request(topic: &args::Create) -> CreateRequest {
     let kept = Retention::default();
-    let age_ms = topic.retain_age.map_or(kept.age_ms, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    let age_ms =
+        topic.retain_age.map_or(kept.age_ms, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     CreateRequest {
         durability: topic.durability.into(),
         retention: Retention {
@@ -264,9 +274,11 @@ fn request(topic: &args::Create) -> CreateRequest {
 
 fn two_keys(name: Name, fingerprints: Vec<Fingerprint>) -> CliError {
     let list: Vec<String> = fingerprints.iter().map(|f| format!("  {f}")).collect();
-    let problem = format!("{name} has {} certificates in force with different keys:\n{}", list.len(), list.join("\n"));
-    CliError::new(Exit::Integrity, problem)
-        .remedy("find out which is right, and have the other revoked: `sealmq ca revoke`; or leave it out with --to")
+    let problem =
+        format!("{name} has {} certificates in force with different keys:\n{}", list.len(), list.join("\n"));
+    CliError::new(Exit::Integrity, problem).remedy(
+        "find out which is right, and have the other revoked: `sealmq ca revoke`; or leave it out with --to",
+    )
 }
 
 fn confirmed(plan: &Plan) -> Result<bool, CliError> {

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn topics_as_names_and_as_a_table() {
-        let list = |verbose, all| args::Topics { filter: TopicFilter::parse("#").expect("good"), verbose, all };
+        let list =
+            |verbose, all| args::Topics { filter: TopicFilter::parse("#").expect("good"), verbose, all };
         let topics = [entry("a", true), entry("b", false)];
         assert_eq!(topic_lines(&list(false, false), &topics), ["a"]);
         assert_eq!(topic_lines(&list(false, true), &topics), ["a", "b"]);

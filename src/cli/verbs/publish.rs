@@ -34,8 +34,15 @@ pub fn run(base: &Base, publish: Publish) -> Result<(), CliError> {
         None => Messages::Lines(LineReader::start(link.connection().waker())),
     };
     let away_max = patience.wait.unwrap_or_default().max(AWAY_TIME);
-    let publisher =
-        Publisher { topic, messages, link, verbose, output: Output::new(), away_max, tally: Tally::default() };
+    let publisher = Publisher {
+        topic,
+        messages,
+        link,
+        verbose,
+        output: Output::new(),
+        away_max,
+        tally: Tally::default(),
+    };
     publisher.run()
 }
 

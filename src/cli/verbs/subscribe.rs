@@ -95,7 +95,10 @@ impl Subscriber {
         }
         self.link.leave();
         if self.unbelieved > 0 {
-            return Err(CliError::new(Exit::Integrity, format!("{} did not verify, see above", self.unbelieved)));
+            return Err(CliError::new(
+                Exit::Integrity,
+                format!("{} did not verify, see above", self.unbelieved),
+            ));
         }
         result
     }
@@ -147,11 +150,10 @@ impl Subscriber {
                 self.tell(&tidings::ended(&topic, code));
                 self.give_up(&topic, || Failure::Refused { code, detail: 0, text: topic.to_string() })?;
             }
-            Event::Disconnected { reason, retry_at, .. } => {
-                // Once, not at every attempt.
-                if !std::mem::replace(&mut self.away, true) {
-                    self.tell(&tidings::away(&reason, retry_at, self.link.now().mono));
-                }
+            // Once, not at every attempt.
+            Event::Disconnected { reason, retry_at, .. } if !self.away => {
+                self.away = true;
+                self.tell(&tidings::away(&reason, retry_at, self.link.now().mono));
             }
             Event::Connected(connected) => {
                 self.away = false;
@@ -178,7 +180,11 @@ impl Subscriber {
             self.printer.print(message)?;
             self.printed += 1;
         }
-        Ok(if self.sub.count.is_some_and(|count| self.printed >= count) { Course::Enough } else { self.course() })
+        Ok(if self.sub.count.is_some_and(|count| self.printed >= count) {
+            Course::Enough
+        } else {
+            self.course()
+        })
     }
 
     fn answered(&mut self, ticket: Ticket, result: Result<Answer, Failure>) -> Result<(), CliError> {
@@ -197,7 +203,8 @@ impl Subscriber {
             Some(topic) if others > 0 => Err(Failure::NotMember(topic).into()),
             Some(topic) if !self.sub.wait_for_topic => {
                 let error = CliError::from(Failure::NoSuchTopic(topic));
-                Err(CliError::new(error.exit(), error.to_string()).remedy("--wait-for-topic waits until it is there"))
+                Err(CliError::new(error.exit(), error.to_string())
+                    .remedy("--wait-for-topic waits until it is there"))
             }
             _ => {
                 self.tell(&tidings::unmatched(filter, others));

@@ -93,7 +93,10 @@ fn somebody_asked_for_is_never_left_out_in_silence() {
     let fault = refused("create a --to dave --trust-new");
     assert_eq!(fault.exit(), Exit::Refused);
     let unknown = refused("create a --to bob,erna");
-    assert!(unknown.to_string().contains("erna") && unknown.to_string().contains("it knows bob, dave"), "{unknown}");
+    assert!(
+        unknown.to_string().contains("erna") && unknown.to_string().contains("it knows bob, dave"),
+        "{unknown}"
+    );
 }
 
 #[test]
@@ -108,7 +111,10 @@ fn two_keys_in_force_stop_it_and_are_both_shown() {
     // Of the one that is no longer in force nobody has to know.
     let clients = [client("bob", 1), bad("bob", 2)];
     assert_eq!(chosen(&plan("create a --to bob", &clients, &[1], false).expect("one")), ["bob"]);
-    assert!(plan("create a --to carol", &[client("bob", 1), client("bob", 2), client("carol", 3)], &[3], false).is_ok());
+    assert!(
+        plan("create a --to carol", &[client("bob", 1), client("bob", 2), client("carol", 3)], &[3], false)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -129,7 +135,8 @@ fn what_was_made_is_held_against_what_was_chosen() {
         role: MemberRole::Member,
         me,
     };
-    let made = |members| Created { topic: topic.topic.clone(), id: TopicId([0; 32]), members, skipped: Vec::new() };
+    let made =
+        |members| Created { topic: topic.topic.clone(), id: TopicId([0; 32]), members, skipped: Vec::new() };
     let good = made(vec![member("alice", 0xee, true), member("bob", 1, false)]);
     assert!(plan.check(&good).is_ok());
     assert_eq!(plan.report(&good)[0], "created a for 2 members");
@@ -144,7 +151,9 @@ fn what_was_made_is_held_against_what_was_chosen() {
 
 #[test]
 fn retention_as_typed() {
-    let topic = typed("create a --retain-count 5 --retain-bytes 1MiB --retain-age 2h --durability disk --policy open");
+    let topic = typed(
+        "create a --retain-count 5 --retain-bytes 1MiB --retain-age 2h --durability disk --policy open",
+    );
     let made = request(&topic);
     assert_eq!(made.retention, Retention { count: 5, bytes: 1 << 20, age_ms: 7_200_000 });
     assert_eq!(request(&typed("create a")).retention, Retention::default());
