@@ -4,6 +4,7 @@
 pub mod base;
 pub mod broker;
 pub mod chain;
+pub mod cli;
 pub mod client;
 pub mod crypto;
 pub mod net;

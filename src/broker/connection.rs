@@ -125,10 +125,11 @@ impl Connection {
             State::Handshake(_) => self.since.mono + HANDSHAKE_TIME_MAX,
             State::Ended => now.mono,
             State::Active(live) => {
-                let silence = if self.pinged.is_some() { 2 * keepalive } else { keepalive };
+                // A peer that was pinged late, as after a suspended host, has as long to answer.
+                let silence = self.pinged.unwrap_or(self.heard) + keepalive;
                 let expiry = now.mono + live.peer.not_after().since(now.wall);
                 let record = self.partial_since.map_or(Mono(u64::MAX), |since| since + RECORD_TIME_MAX);
-                (self.heard + silence).min(expiry).min(record)
+                silence.min(expiry).min(record)
             }
         }
     }

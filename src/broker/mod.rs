@@ -34,7 +34,7 @@ use self::processor::Processor;
 use self::report::Counters;
 use self::timers::Timers;
 use crate::base::ids::ConnId;
-use crate::base::limits::{INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX};
+use crate::base::limits::{INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::base::{Entropy, Mono, Now};
 use crate::crypto::cert::{CertFault, Role, Trust};
 use crate::session::budget::RsaBudget;
@@ -202,9 +202,23 @@ impl Broker {
         times.into_iter().flatten().min()
     }
 
-    /// Whether bytes of this connection are of use now; otherwise leave its socket unread.
+    /// How many bytes of this connection are of use now; 0: leave its socket unread.
+    ///
+    /// While the pool for input is used up, only records that were granted room go on, and
+    /// small ones.
+    pub fn read_limit(&self, id: ConnId) -> usize {
+        match self.connection(id) {
+            Some(connection) if !connection.wants_read() => 0,
+            None => 0,
+            Some(connection) if connection.inbox.is_granted() => RECORD_BODIES_BYTES_MAX,
+            Some(_) if self.input_room() >= TOKEN_BYTES_MAX => TOKEN_BYTES_MAX,
+            Some(connection) => INBOX_FREE_BYTES.saturating_sub(connection.held_bytes()),
+        }
+    }
+
+    /// Whether bytes of this connection are of use now.
     pub fn wants_read(&self, id: ConnId) -> bool {
-        self.connection(id).is_some_and(Connection::wants_read)
+        self.read_limit(id) > 0
     }
 
     /// Takes over a new certificate, a new CRL or both. Sessions that they end get their
@@ -324,10 +338,13 @@ impl Broker {
 
     /// Lets connections that wait for room try again.
     fn grant_room(&mut self) {
+        let now = self.last_turn.mono;
         while let Some(id) = self.roomless.pop_front() {
             if let Some(connection) = self.connection_mut(id) {
                 connection.wants_room = false;
+                connection.heard = connection.heard.max(now);
                 self.enqueue(id);
+                self.events.push_back(BrokerEvent::Readable(id));
             }
         }
     }
@@ -363,6 +380,11 @@ impl Broker {
         }
         if connection.cut_at.is_some() {
             self.bury(id);
+            return;
+        }
+        if connection.wants_room {
+            // It is we who do not listen.
+            connection.heard = now.mono;
             return;
         }
         match &connection.state {

@@ -6,9 +6,9 @@ use crate::base::Wall;
 use crate::base::ids::{Epoch, Fingerprint, RecordHash};
 use crate::base::limits::{CHAIN_RECORD_BYTES_MAX, MEMBERS_MAX, RECORD_MEMBERS_MAX};
 use crate::base::names::{Name, TopicName};
+use crate::crypto::cert::testing::{Seeded, key};
 use crate::crypto::digest::{hash_items, sha256};
 use crate::crypto::key::PrivateKey;
-use crate::crypto::testing::{Seeded, key};
 
 mod mutants;
 mod vectors;

@@ -2,6 +2,7 @@
 //!
 //! The only room that knows `mio`, `Instant`, `SystemTime` and `getrandom`.
 
+pub mod broker;
 pub mod client;
 pub mod clock;
 pub mod entropy;

@@ -168,6 +168,11 @@ impl Inbox {
         self.pending.as_ref().filter(|p| !p.granted).map_or(0, |p| p.bytes)
     }
 
+    /// Whether bodies are coming for which the caller has given room.
+    pub fn is_granted(&self) -> bool {
+        self.pending.as_ref().is_some_and(|p| p.granted)
+    }
+
     /// Whether something has begun to come and is not whole: the caller's deadline runs.
     pub fn is_partial(&self) -> bool {
         self.pending.is_some() || self.start < self.buf.len()

@@ -65,7 +65,7 @@ impl Processor {
             if !filter.matches(&topic.name) {
                 continue;
             }
-            if !topic.chain.member(me).is_some() {
+            if topic.chain.member(me).is_none() {
                 found.others += 1;
                 continue;
             }

@@ -189,7 +189,7 @@ fn a_revoked_client_is_ended_in_the_turn_of_the_reload() {
     let mut h = Harness::new();
     let mut alice = h.connect("alice");
     let mut bob = h.connect("bob");
-    let crl = h.world.crl(&[bob.certificate.serial()], 1);
+    let crl = h.world.crl(&[*bob.certificate.serial()], 1);
     let mut trust = h.world.trust.clone();
     trust.update_crl(&crl, h.now.wall).expect("a good list");
     h.broker.reload(None, trust, h.now);

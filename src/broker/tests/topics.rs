@@ -59,7 +59,7 @@ fn live_messages_follow_the_past_once() {
     assert!(!brief(&overlapping).contains(&"message 2".to_owned()), "a topic is delivered once");
     h.publish(&mut alice, topic, 3..4);
     h.read(&mut bob);
-    assert_eq!(messages(&bob.frames), [3, 4, 5]);
+    assert_eq!(messages(&bob.frames), [5]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn retention_leaves_one_gap_and_keeps_the_records() {
     h.subscribe(&mut bob, "home/x", Start::Earliest);
     let mut late = h.connect("bob");
     let frames = h.subscribe(&mut late, "home/x", Start::Latest);
-    assert_eq!(messages(&frames), []);
+    assert!(messages(&frames).is_empty());
     // Nobody reads while ten messages pass.
     for counter in 2..12 {
         h.send(&mut alice, &[publish(topic, counter, b"x")], &[b"x"]);
@@ -138,7 +138,7 @@ fn retention_by_age_needs_no_publish() {
     h.settle();
     let mut reader = h.connect("bob");
     let frames = h.subscribe(&mut reader, "home/x", Start::Earliest);
-    assert_eq!(messages(&frames), []);
+    assert!(messages(&frames).is_empty());
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn unsubscribe_leaves_what_another_filter_holds() {
     h.ask(&mut bob, second);
     h.publish(&mut alice, topic, 1..2);
     h.read(&mut bob);
-    assert_eq!(messages(&bob.frames), []);
+    assert!(messages(&bob.frames).is_empty());
     let frames = h.subscribe(&mut bob, "home/x", Start::Offset(Offset(3)));
     assert_eq!(messages(&frames), [3], "and it can be taken up again");
     assert!(!brief(&frames).iter().any(|line| line.starts_with("record")), "records are not repeated");
@@ -349,6 +349,10 @@ fn what_left_the_tail_is_read_from_the_store() {
             h.send(&mut alice, &[publish(topic, counter, &body)], &[&body]);
             h.advance(Duration::from_millis(5));
             h.settle();
+        }
+        for _ in 0..20 {
+            h.advance(Duration::from_millis(5));
+            h.read(&mut alice);
         }
         let mut bob = h.connect("bob");
         let mut frames = h.subscribe(&mut bob, "home/x", Start::Earliest);

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use x509_cert::builder::CrlBuilder;
-use x509_cert::crl::RevokedCert;
-use x509_cert::der::{Encode, asn1::Uint};
+use x509_cert::certificate::Version;
+use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
+use x509_cert::der::asn1::Uint;
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::CrlNumber;
 use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
 use super::der::{self, Element, Reader};
 use super::fields::{Extension, Time, extensions, signature_bytes};
-use super::issue::{IssueError, Issuer, library, sign, time};
+use super::issue::{IssueError, Issuer, extension, library, time};
 use super::profile::{self, Authority};
 use super::{CrlFault, Serial};
 use crate::base::limits::{CLOCK_SKEW, CRL_BYTES_MAX};
@@ -93,24 +95,34 @@ impl Issuer<'_> {
         next_update: Wall,
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>, IssueError> {
-        let number = Uint::new(&number.to_be_bytes()).map_err(library)?;
-        let builder =
-            CrlBuilder::new_with_this_update(self.certificate(), CrlNumber(number), time(this_update)?)
-                .map_err(library)?
-                .with_next_update(Some(time(next_update)?));
-        let entry = |r: &Revocation| {
-            Ok::<RevokedCert, IssueError>(RevokedCert {
-                serial_number: SerialNumber::new(r.serial.as_bytes()).map_err(library)?,
-                revocation_date: time(r.at)?,
-                crl_entry_extensions: None,
-            })
-        };
+        let algorithm = AlgorithmIdentifierOwned::from_der(profile::SHA256_WITH_RSA).map_err(library)?;
+        let number = CrlNumber(Uint::new(&number.to_be_bytes()).map_err(library)?);
         let entries: Vec<RevokedCert> = revoked.iter().map(entry).collect::<Result<_, _>>()?;
-        // An empty list is left out (RFC 5280, 5.1.2.6).
-        let builder =
-            if entries.is_empty() { builder } else { builder.with_certificates(entries.into_iter()) };
-        sign(builder, self.key(), entropy)?.to_der().map_err(library)
+        let list = TbsCertList {
+            version: Version::V2,
+            signature: algorithm.clone(),
+            issuer: self.subject().clone(),
+            this_update: time(this_update)?,
+            next_update: Some(time(next_update)?),
+            // An empty list is left out (RFC 5280, 5.1.2.6).
+            revoked_certificates: (!entries.is_empty()).then_some(entries),
+            crl_extensions: Some(vec![
+                extension(&self.authority_key()?, self.subject())?,
+                extension(&number, self.subject())?,
+            ]),
+        };
+        let signature = self.sign(&list.to_der().map_err(library)?, entropy)?;
+        let signed = CertificateList { tbs_cert_list: list, signature_algorithm: algorithm, signature };
+        signed.to_der().map_err(library)
     }
+}
+
+fn entry(revocation: &Revocation) -> Result<RevokedCert, IssueError> {
+    Ok(RevokedCert {
+        serial_number: SerialNumber::new(revocation.serial.as_bytes()).map_err(library)?,
+        revocation_date: time(revocation.at)?,
+        crl_entry_extensions: None,
+    })
 }
 
 fn layout(list: Element<'_>) -> Result<Layout<'_>, der::Fault> {

@@ -3,15 +3,14 @@
 
 use std::fmt;
 
-use rsa::signature::SignatureEncoding;
-use x509_cert::der::asn1::{BitString, SetOfVec};
+use x509_cert::der::asn1::SetOfVec;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::request::{CertReq, CertReqInfo};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::der::{self, Element};
 use super::fields::signature_bytes;
-use super::issue::{IssueError, library, subject};
+use super::issue::{IssueError, library, sign, subject};
 use super::{CertFault, profile};
 use crate::base::Entropy;
 use crate::base::names::Name;
@@ -41,11 +40,11 @@ pub fn make(key: &PrivateKey, name: &Name, entropy: &mut dyn Entropy) -> Result<
         public_key,
         attributes: SetOfVec::new(),
     };
-    let signature = super::issue::sign_bytes(key, &info.to_der().map_err(library)?, entropy)?;
+    let signature = sign(key, &info.to_der().map_err(library)?, entropy)?;
     let request = CertReq {
         info,
         algorithm: AlgorithmIdentifierOwned::from_der(profile::SHA256_WITH_RSA).map_err(library)?,
-        signature: BitString::from_bytes(&signature.to_bytes()).map_err(library)?,
+        signature,
     };
     request.to_der().map_err(library)
 }

@@ -12,7 +12,7 @@ use x509_cert::Certificate as X509;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder, CertificateBuilder};
 use x509_cert::certificate::TbsCertificate;
-use x509_cert::der::asn1::{Ia5String, OctetString};
+use x509_cert::der::asn1::{BitString, Ia5String, OctetString};
 use x509_cert::der::oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
 use x509_cert::der::{DateTime, Decode, Encode};
 use x509_cert::ext::pkix::name::GeneralName;
@@ -23,7 +23,7 @@ use x509_cert::ext::pkix::{
 use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::name::Name as Subject;
 use x509_cert::serial_number::SerialNumber;
-use x509_cert::spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
+use x509_cert::spki::{SignatureBitStringEncoding, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
 use x509_cert::time::{Time, Validity};
 
 use super::{CertFault, Certificate, Host, Role, Trust};
@@ -82,9 +82,9 @@ pub fn make_ca(
     let subject = subject(name)?;
     let key_id = key_id(&key.public());
     let extensions = vec![
-        extension(&BasicConstraints { ca: true, path_len_constraint: Some(0) })?,
-        extension(&KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))?,
-        extension(&SubjectKeyIdentifier(octets(&key_id)?))?,
+        extension(&BasicConstraints { ca: true, path_len_constraint: Some(0) }, &subject)?,
+        extension(&KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign), &subject)?,
+        extension(&SubjectKeyIdentifier(octets(&key_id)?), &subject)?,
     ];
     let profile = Contents { issuer: subject.clone(), subject, extensions };
     let der = build(profile, now, now + day(days), &key.public(), key, entropy)?;
@@ -117,45 +117,54 @@ impl Issuer<'_> {
         }
         self.trust.judge_ca(now).map_err(IssueError::Fault)?;
         let not_after = (now + day(days)).min(self.trust.ca_not_after());
-        let profile = Contents {
-            issuer: self.certificate.tbs_certificate().subject().clone(),
-            subject: subject(subscriber.name)?,
-            extensions: self.leaf_extensions(subscriber)?,
-        };
+        let subject = subject(subscriber.name)?;
+        let extensions = self.leaf_extensions(subscriber, &subject)?;
+        let profile = Contents { issuer: self.subject().clone(), subject, extensions };
         let der = build(profile, now, not_after, subscriber.public_key, self.key, entropy)?;
         self.trust.verify(&der, subscriber.role, now).map_err(IssueError::Fault)
     }
 
-    fn leaf_extensions(&self, subscriber: &Subscriber<'_>) -> Result<Vec<Extension>, IssueError> {
+    fn leaf_extensions(
+        &self,
+        subscriber: &Subscriber<'_>,
+        subject: &Subject,
+    ) -> Result<Vec<Extension>, IssueError> {
         let purpose = match subscriber.role {
             Role::Client => ID_KP_CLIENT_AUTH,
             Role::Broker => ID_KP_SERVER_AUTH,
         };
-        let authority = AuthorityKeyIdentifier {
-            key_identifier: Some(octets(self.trust.ca_key_id())?),
-            authority_cert_issuer: None,
-            authority_cert_serial_number: None,
-        };
+        let subject_key = SubjectKeyIdentifier(octets(&key_id(subscriber.public_key))?);
+        let usage = KeyUsage(KeyUsages::DigitalSignature | KeyUsages::KeyEncipherment);
         let mut extensions = vec![
-            extension(&BasicConstraints { ca: false, path_len_constraint: None })?,
-            extension(&KeyUsage(KeyUsages::DigitalSignature | KeyUsages::KeyEncipherment))?,
-            extension(&ExtendedKeyUsage(vec![purpose]))?,
-            extension(&SubjectKeyIdentifier(octets(&key_id(subscriber.public_key))?))?,
-            extension(&authority)?,
+            extension(&BasicConstraints { ca: false, path_len_constraint: None }, subject)?,
+            extension(&usage, subject)?,
+            extension(&ExtendedKeyUsage(vec![purpose]), subject)?,
+            extension(&subject_key, subject)?,
+            extension(&self.authority_key()?, subject)?,
         ];
         if !subscriber.hosts.is_empty() {
             let names = subscriber.hosts.iter().map(general_name).collect::<Result<_, _>>()?;
-            extensions.push(extension(&SubjectAltName(names))?);
+            extensions.push(extension(&SubjectAltName(names), subject)?);
         }
         Ok(extensions)
     }
 
-    pub(super) fn key(&self) -> &PrivateKey {
-        self.key
+    /// The CA's subject.
+    pub(super) fn subject(&self) -> &Subject {
+        self.certificate.tbs_certificate().subject()
     }
 
-    pub(super) fn certificate(&self) -> &X509 {
-        &self.certificate
+    /// The CA's key, by its identifier only.
+    pub(super) fn authority_key(&self) -> Result<AuthorityKeyIdentifier, IssueError> {
+        Ok(AuthorityKeyIdentifier {
+            key_identifier: Some(octets(self.trust.ca_key_id())?),
+            authority_cert_issuer: None,
+            authority_cert_serial_number: None,
+        })
+    }
+
+    pub(super) fn sign(&self, bytes: &[u8], entropy: &mut dyn Entropy) -> Result<BitString, IssueError> {
+        sign(self.key, bytes, entropy)
     }
 }
 
@@ -198,26 +207,20 @@ fn build(
     let validity = Validity::new(time(not_before)?, time(not_after)?);
     let public_key = SubjectPublicKeyInfoOwned::from_der(&public_key.to_spki_der()).map_err(library)?;
     let builder = CertificateBuilder::new(contents, serial, validity, public_key).map_err(library)?;
-    sign(builder, key, entropy)?.to_der().map_err(library)
-}
-
-/// Signs what a builder of the library holds, blinded with our entropy.
-pub(super) fn sign<B: Builder>(
-    builder: B,
-    key: &PrivateKey,
-    entropy: &mut dyn Entropy,
-) -> Result<B::Output, IssueError> {
     let signer = SigningKey::<Sha256>::new(key.rsa().clone());
-    builder.build_with_rng::<_, Signature, _>(&signer, &mut Rng(entropy)).map_err(library)
+    let made = builder.build_with_rng::<_, Signature, _>(&signer, &mut Rng(entropy)).map_err(library)?;
+    made.to_der().map_err(library)
 }
 
-pub(super) fn sign_bytes(
+/// RSASSA-PKCS1-v1_5 with SHA-256, blinded with our entropy.
+pub(super) fn sign(
     key: &PrivateKey,
     bytes: &[u8],
     entropy: &mut dyn Entropy,
-) -> Result<Signature, IssueError> {
+) -> Result<BitString, IssueError> {
     let signer = SigningKey::<Sha256>::new(key.rsa().clone());
-    signer.try_sign_with_rng(&mut Rng(entropy), bytes).map_err(library)
+    let signature = signer.try_sign_with_rng(&mut Rng(entropy), bytes).map_err(library)?;
+    signature.to_bitstring().map_err(library)
 }
 
 /// A distinguished name of the one common name.
@@ -251,12 +254,12 @@ fn octets(bytes: &[u8]) -> Result<OctetString, IssueError> {
     OctetString::new(bytes).map_err(library)
 }
 
-/// The extension in the criticality that RFC 5280 asks for: none of ours depends on the rest.
-fn extension<'a, E>(value: &'a E) -> Result<Extension, IssueError>
+/// The extension in the criticality that RFC 5280 asks for.
+pub(super) fn extension<'a, E>(value: &'a E, subject: &Subject) -> Result<Extension, IssueError>
 where
     &'a E: ToExtension<Error: fmt::Display>,
 {
-    value.to_extension(&Subject::default(), &[]).map_err(library)
+    value.to_extension(subject, &[]).map_err(library)
 }
 
 fn day(days: u32) -> Duration {

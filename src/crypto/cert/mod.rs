@@ -165,7 +165,7 @@ impl Serial {
 
     /// Reads what [`Serial`] prints.
     pub fn parse_hex(text: &str) -> Option<Serial> {
-        if text.len() % 2 != 0 || text.len() > 2 * SERIAL_BYTES_MAX {
+        if !text.len().is_multiple_of(2) || text.len() > 2 * SERIAL_BYTES_MAX {
             return None;
         }
         let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);

@@ -5,8 +5,9 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng};
 
+use super::crl::Revocation;
 use super::issue::{CA_DAYS, Issuer, LEAF_DAYS, Subscriber, make_ca};
-use super::{Certificate, Host, Role, Trust};
+use super::{Certificate, Host, Role, Serial, Trust};
 use crate::base::names::Name;
 use crate::base::{Entropy, Wall};
 use crate::crypto::key::PrivateKey;
@@ -71,6 +72,15 @@ impl World {
     /// A certificate of this CA for a name over one of the fixed keys.
     pub fn issue(&self, who: &str, key_of: &str, role: Role, hosts: &[Host]) -> Certificate {
         issue(&self.ca_key, &self.ca_cert_der, who, key_of, role, hosts, self.now)
+    }
+
+    /// A revocation list of this CA, from the world's beginning on.
+    pub fn crl(&self, serials: &[Serial], number: u64) -> Vec<u8> {
+        let issuer = Issuer::new(&self.ca_key, &self.ca_cert_der).expect("the CA's key and certificate");
+        let revoked: Vec<Revocation> =
+            serials.iter().map(|serial| Revocation { serial: *serial, at: self.now }).collect();
+        let next_update = Wall(self.now.0 + 30 * 86_400_000);
+        issuer.crl(number, &revoked, self.now, next_update, &mut Seeded::new(number)).expect("a good list")
     }
 
     /// The same, already verified.

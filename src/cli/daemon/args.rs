@@ -1,0 +1,69 @@
+//! What can be typed behind `sealmqd`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::config::Level;
+
+const EXAMPLES: &str = "\
+Examples:
+  sealmqd                                   serve 127.0.0.1:7883 with ./keys and ./certs
+  sealmqd --listen 0.0.0.0:7883 --listen [::]:7883
+  sealmqd -c /etc/sealmqd.toml --check      look at everything, serve nothing
+  sealmqd --print-default-config > sealmqd.toml
+
+Signals: SIGTERM and SIGINT tell the clients and end, a second one ends at once. SIGHUP reads
+certificates and revocation list again and reopens the log. SIGUSR1 writes counters and
+connections to the log.
+
+Exit codes: 0 ended as asked, 1 other, 2 usage, 4 a certificate, key or revocation list is at fault.";
+
+/// The sealmq broker: carries messages between clients, and cannot read them
+#[derive(Debug, Parser)]
+#[command(name = "sealmqd", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Configuration file (see --print-default-config)
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where to listen; may be repeated; IPv6 in brackets; port 0 lets the system choose
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Vec<String>,
+
+    /// Folder that holds keys/ and certs/ [default: here if it has them, else ~/.config/sealmq]
+    #[arg(long, value_name = "DIR", env = "SEALMQ_HOME")]
+    pub home: Option<PathBuf>,
+
+    /// Which certificate is the broker's: certs/NAME.crt, keys/NAME.key
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Write the log to this file instead of standard error
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+
+    /// How much to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", value_parser = Level::parse)]
+    pub log_level: Option<Level>,
+
+    /// Look at configuration and certificates, say what was found, write nothing
+    #[arg(long)]
+    pub check: bool,
+
+    /// Print the configuration with its defaults and comments
+    #[arg(long)]
+    pub print_default_config: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Args;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,8 @@
+//! `sealmqd` from outside, through the binary: its files, its configuration, its signals,
+//! and what it does with peers that break every rule.
+
+mod files;
+mod limits;
+mod peers;
+mod signals;
+mod support;
