@@ -133,7 +133,7 @@ mod tests {
     use crate::base::ids::{Counter, PublisherId, RecordHash};
     use crate::base::time::Wall;
     use crate::crypto::fernet::SealingKey;
-    use crate::crypto::testing::{Seeded, key};
+    use crate::crypto::cert::testing::{Seeded, key};
 
     const TOPIC: TopicId = TopicId([1; 32]);
 

@@ -192,6 +192,11 @@ impl Client {
         matches!(&self.phase, Phase::Active(session) if session.welcome.is_some())
     }
 
+    /// Whether it has ended for good: after [`Event::Closed`] or a fatal [`Event::Disconnected`].
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
     /// When to dial again; nothing while a transport is wanted, before the first
     /// [`Client::connect`], and after a fatal end.
     pub fn reconnect_at(&self) -> Option<Mono> {
