@@ -172,7 +172,8 @@ impl Server {
             // While the core takes nobody, there is nothing to try again for.
             self.listeners.poll_timeout().filter(|_| self.core.can_accept()),
             self.closing.poll_timeout(),
-            self.watch.poll_timeout(),
+            // A broker that ends reads no files any more.
+            self.watch.poll_timeout().filter(|_| self.drain_until.is_none()),
             self.drain_until,
         ];
         let next = deadlines.into_iter().flatten().min()?;
