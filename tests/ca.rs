@@ -210,7 +210,7 @@ fn wrong_use_is_said_with_its_remedy() {
         ("ca issue x --san a.lan", 2, "--broker"),
         ("ca issue --broker x --san a_b", 2, "neither a host name nor an address"),
         ("ca sign nowhere.csr", 1, "no such file"),
-        ("ca renew nobody", 1, "never issued"),
+        ("ca renew nobody", 1, "nothing was ever issued"),
         ("ca revoke nobody", 1, "ca list"),
         ("ca init -h", 2, "--help"),
         ("ca list --expiring 30", 2, "30d"),
@@ -256,4 +256,21 @@ fn what_a_crash_leaves_behind_is_mended_by_the_next_command() {
     std::fs::remove_file(place.path("certs/ca.crl")).expect("it was there");
     assert!(place.good("ca issue bob").contains("ca.crl"));
     assert_eq!(place.trust().crl_number(), Some(2));
+}
+
+#[test]
+fn home_is_here_or_in_the_configuration_folder() {
+    let place = Place::with_ca();
+    let run = |config: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealmq"));
+        command.args(["ca", "list"]).env_remove("SEALMQ_HOME").env("XDG_CONFIG_HOME", config);
+        command.current_dir(config).output().expect("the program runs")
+    };
+    // The current folder has keys/ and certs/.
+    assert!(run(place.folder.path()).status.success());
+    // It has not, but its sealmq/ has, which is the configuration folder's.
+    let config = tempfile::tempdir().expect("a scratch folder");
+    assert_eq!(run(config.path()).status.code(), Some(1));
+    std::os::unix::fs::symlink(place.folder.path(), config.path().join("sealmq")).expect("a link");
+    assert!(run(config.path()).status.success());
 }
