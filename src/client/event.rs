@@ -9,6 +9,7 @@ use super::request::{Join, Ticket};
 use crate::base::ids::{Counter, Epoch, Fingerprint, Incarnation, Offset, TopicId};
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::base::{Mono, Wall};
+pub use crate::chain::Role as MemberRole;
 use crate::wire::values::{Durability, Notice as StartNotice, RefuseCode, Stat, TopicEntry};
 
 /// What `Client::poll_event` gives, in the order in which it came about.
@@ -115,8 +116,7 @@ pub struct Integrity {
     /// Who is said to have sent it.
     pub sender: Option<Name>,
     pub fault: IntegrityFault,
-    /// Whether the topic is given up: neither delivered nor published to until it is
-    /// subscribed to or opened anew.
+    /// Whether the topic is given up: neither delivered nor published to by this client any more.
     pub stopped: bool,
 }
 
@@ -133,6 +133,8 @@ pub enum Notice {
     CrlRefused(String),
     /// The broker enforces an older revocation list than the one we hold.
     BrokerCrlOlder { ours: u64, broker: u64 },
+    /// The broker's log of this topic is gone, and the same owner has made it anew.
+    TopicReplaced { topic: TopicName },
     /// The broker's clock and ours are more than five minutes apart.
     ClocksDiffer { broker: Wall, here: Wall },
 }
@@ -200,16 +202,6 @@ pub struct Member {
     pub me: bool,
 }
 
-/// What a member may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MemberRole {
-    Owner,
-    Admin,
-    Member,
-    /// Holds a key, never connects.
-    Recovery,
-}
-
 /// A client that was not made a member, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
@@ -262,20 +254,12 @@ impl fmt::Display for Notice {
             Notice::BrokerCrlOlder { ours, broker } => {
                 write!(f, "the broker enforces revocation list {broker}, but {ours} has been issued")
             }
+            Notice::TopicReplaced { topic } => {
+                write!(f, "{topic} is a new topic of the same owner; what was in the old one is gone")
+            }
             Notice::ClocksDiffer { broker, here } => {
                 write!(f, "the broker's clock says {broker}, this host's {here}")
             }
         }
-    }
-}
-
-impl fmt::Display for MemberRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            MemberRole::Owner => "owner",
-            MemberRole::Admin => "admin",
-            MemberRole::Member => "member",
-            MemberRole::Recovery => "recovery",
-        })
     }
 }

@@ -56,6 +56,8 @@ pub enum Failure {
     },
     /// The broker answered in a way that makes no sense.
     Nonsense(&'static str),
+    /// Something went wrong on this side; says what.
+    Machine(String),
 }
 
 /// Why a session, or an attempt at one, ended.
@@ -72,7 +74,7 @@ pub enum Disconnect {
     /// The broker's certificate is not good; says why.
     BrokerCertificate(String),
     /// The broker's certificate is not for the host that was dialled.
-    WrongHost { host: String, broker: Name },
+    WrongHost { host: String, broker: Name, hosts: Vec<String> },
     /// The handshake was not answered in time.
     HandshakeTimeout,
     /// Nothing was heard for twice the keepalive.
@@ -131,6 +133,25 @@ pub enum IntegrityFault {
 }
 
 impl Failure {
+    /// What a refusal means, for a request about `topic` if it was about one.
+    pub(super) fn from_refusal(
+        topic: Option<&TopicName>,
+        code: RefuseCode,
+        detail: u64,
+        text: String,
+    ) -> Failure {
+        let other = || Failure::Refused { code, detail, text };
+        let Some(topic) = topic.cloned() else { return other() };
+        match code {
+            RefuseCode::NoSuchTopic | RefuseCode::Deleted => Failure::NoSuchTopic(topic),
+            RefuseCode::Exists => Failure::Exists(topic),
+            RefuseCode::NotMember => Failure::NotMember(topic),
+            RefuseCode::MayNotCreate => Failure::MayNotCreate(topic),
+            RefuseCode::NoKeyYet => Failure::NoKey(topic),
+            _ => other(),
+        }
+    }
+
     /// The command line's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -217,6 +238,7 @@ impl fmt::Display for Failure {
             Failure::Refused { code, text, .. } if text.is_empty() => write!(f, "the broker refused: {code}"),
             Failure::Refused { code, text, .. } => write!(f, "the broker refused: {code} ({text})"),
             Failure::Nonsense(what) => write!(f, "the broker's answer makes no sense: {what}"),
+            Failure::Machine(what) => f.write_str(what),
         }
     }
 }
@@ -238,11 +260,10 @@ impl fmt::Display for Disconnect {
                 write!(f, "somebody who may be the broker refused: {code} ({text})")
             }
             Disconnect::BrokerCertificate(why) => write!(f, "the broker's certificate {why}"),
-            Disconnect::WrongHost { host, broker } => write!(
-                f,
-                "the certificate of the broker {broker} is not for {host}; \
-                 `sealmq ca issue --broker {broker} --san {host}` makes one that is"
-            ),
+            Disconnect::WrongHost { host, broker, hosts } => {
+                let hosts = hosts.join(", ");
+                write!(f, "the certificate of the broker {broker} is for {hosts}, not for {host}")
+            }
             Disconnect::HandshakeTimeout => write!(f, "the broker did not answer the handshake in time"),
             Disconnect::BrokerSilent => write!(f, "nothing was heard from the broker for too long"),
             Disconnect::Protocol(what) => write!(f, "what came is not the broker's or was changed: {what}"),

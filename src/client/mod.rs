@@ -1,21 +1,62 @@
 //! The client core: a session with one broker, topics and their keys, requests and their answers.
 //!
 //! It does no I/O: what arrives is handed to `handle_*`, what is to be sent and told is taken
-//! with `poll_*`, time and randomness come in as arguments. After every input, take
-//! [`Client::poll_transmit`] and [`Client::poll_event`] until they give nothing, then wait
-//! until [`Client::poll_timeout`] or [`Client::reconnect_at`].
+//! with `poll_*`, time and randomness come in as arguments. After every input and every
+//! request, take [`Client::poll_transmit`] and [`Client::poll_event`] until they give nothing,
+//! then wait until [`Client::poll_timeout`] or [`Client::reconnect_at`].
+//!
+//! ```text
+//! link        handshake, records, keepalive, end and return
+//! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, delivery
+//!                                    ├─ publish    answers, what is sent when ── publishing
+//!                                    ├─ subscribe  filters, topics, resumption
+//!                                    ├─ create     certificates, first records
+//!                                    └─ crl        the revocation list
+//! asks        requests under way            keyring, body   the only holders of topic keys
+//! ```
 
+mod asks;
+mod body;
+mod create;
+mod crl;
+mod deliver;
+mod delivery;
 pub mod event;
+mod events;
 pub mod failure;
+mod keyring;
+mod link;
+mod outbox;
+mod publish;
+mod publishing;
+mod receive;
+mod records;
 pub mod request;
+mod subscribe;
+mod topic;
 
-use std::collections::VecDeque;
+#[cfg(test)]
+mod tests;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use asks::Ask;
+use create::Creation;
+use events::Events;
+use link::Phase;
+use outbox::Outbox;
+use subscribe::Subscription;
+use topic::Topic;
+
+use crate::base::Wall;
 use crate::base::entropy::Entropy;
-use crate::base::names::{TopicFilter, TopicName};
+use crate::base::ids::{Fingerprint, PublisherId};
+use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::base::time::{Mono, Now};
-use crate::base::transmit::Transmit;
+use crate::crypto::cert::{Certificate, Trust};
 use crate::crypto::key::PrivateKey;
+use crate::wire::frame::ClientFrame;
 use crate::wire::values::Start;
 
 pub use event::{Answer, Connected, Created, Event, Integrity, KnownClient, Member, MemberRole, Members};
@@ -26,7 +67,7 @@ pub use request::{CreateRequest, Full, History, Join, MemberChoice, Ticket};
 /// What a caller may choose.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The host that was dialled; the broker's certificate must name it.
+    /// The host that was dialled; the broker's certificate must name it. Empty: any broker of the CA.
     pub host: String,
     /// Put a message's body inside the session's token where it fits, so that nobody on the
     /// wire can tell two links that carry the same message; costs a copy for each.
@@ -37,8 +78,8 @@ pub struct ClientConfig {
 
 /// Who we are.
 pub struct ClientIdentity {
-    /// The certificate in DER.
-    pub certificate: Vec<u8>,
+    pub certificate: Certificate,
+    /// The certificate's own.
     pub key: PrivateKey,
 }
 
@@ -46,121 +87,229 @@ pub struct ClientIdentity {
 pub struct Client {
     config: ClientConfig,
     identity: ClientIdentity,
+    trust: Trust,
     entropy: Box<dyn Entropy>,
-    events: VecDeque<Event>,
+    /// When the last input came.
+    now: Now,
+    phase: Phase,
+    /// Handshake messages, and a session's last record.
+    raw: Vec<u8>,
+    outbox: Outbox,
+    events: Events,
+    topics: BTreeMap<TopicName, Topic>,
+    /// Topics that something waits for.
+    watched: BTreeSet<TopicName>,
+    subscriptions: Vec<Subscription>,
+    /// Requests for the next session.
+    waiting: VecDeque<Ask>,
+    /// Our publisher ids; their places are their slots.
+    publishers: Vec<PublisherId>,
+    /// Whose the certificates are that were verified, by their hashes.
+    certificates: HashMap<[u8; 32], (Fingerprint, Name)>,
+    /// Attempts since the last good session.
+    attempts: u32,
+    was_connected: bool,
+    /// Since [`Client::exit`]: by when it is over, answered or not.
+    exit_deadline: Option<Mono>,
+    exit_sent: bool,
+    /// Whether [`Event::Closed`] was told.
+    is_closed: bool,
     last_ticket: u64,
 }
 
+/// How long answers are waited for after [`Client::exit`].
+const EXIT_TIME_MAX: Duration = Duration::from_secs(10);
+
 impl Client {
-    // `trust: Trust` comes third as soon as `crypto::cert` is here.
-    pub fn new(config: ClientConfig, identity: ClientIdentity, entropy: Box<dyn Entropy>) -> Client {
-        Client { config, identity, entropy, events: VecDeque::new(), last_ticket: 0 }
+    /// `certificate` and `key` belong together; the driver dials and then calls [`Client::connect`].
+    pub fn new(
+        config: ClientConfig,
+        identity: ClientIdentity,
+        trust: Trust,
+        entropy: Box<dyn Entropy>,
+    ) -> Client {
+        Client {
+            events: Events::new(config.event_bytes_max),
+            config,
+            identity,
+            trust,
+            entropy,
+            now: Now { mono: Mono(0), wall: Wall(0) },
+            phase: Phase::Idle,
+            raw: Vec::new(),
+            outbox: Outbox::default(),
+            topics: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            subscriptions: Vec::new(),
+            waiting: VecDeque::new(),
+            publishers: Vec::new(),
+            certificates: HashMap::new(),
+            attempts: 0,
+            was_connected: false,
+            exit_deadline: None,
+            exit_sent: false,
+            is_closed: false,
+            last_ticket: 0,
+        }
     }
 
-    /// The transport is up: the handshake begins.
-    pub fn connect(&mut self, _now: Now) {}
-
-    pub fn handle_bytes(&mut self, _bytes: &[u8], _now: Now) {}
-
-    /// The transport has ended, with the system's words for it if it has any.
-    pub fn handle_eof(&mut self, _why: Option<String>, _now: Now) {}
-
-    /// No transport could be had; `why` names host, port and remedy.
-    pub fn handle_unreachable(&mut self, _why: String, _now: Now) {}
-
-    pub fn handle_timeout(&mut self, _now: Now) {}
-
-    /// Appends at most one record to `out`; call when `out` is empty and the transport is writable.
-    pub fn poll_transmit(&mut self, _now: Now, _out: &mut Transmit) -> bool {
-        false
-    }
-
+    /// The next thing that the caller should know.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    pub fn poll_timeout(&self) -> Option<Mono> {
-        None
+        self.events.pop()
     }
 
     /// Whether the transport is to be read. False while more events wait than the caller takes.
     pub fn wants_read(&self) -> bool {
-        true
+        self.wants_transport() && !self.events.is_over_limit()
     }
 
-    /// Whether there is a session or a handshake. False: write out what
-    /// [`Client::poll_transmit`] still gives, then close the transport.
-    pub fn wants_transport(&self) -> bool {
-        false
+    /// Our own name.
+    pub fn name(&self) -> &Name {
+        self.identity.certificate.name()
     }
 
-    /// Whether requests are sent at once.
-    pub fn is_connected(&self) -> bool {
-        false
+    /// Whom this client trusts, with the newest revocation list.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
-    /// When to dial again; nothing while a transport is wanted, before the first
-    /// [`Client::connect`], and after a fatal end.
-    pub fn reconnect_at(&self) -> Option<Mono> {
-        None
+    /// The filters that are subscribed to.
+    pub fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.subscriptions.iter().map(|s| &s.filter)
     }
 
     // ---- Requests ----
 
-    pub fn create(&mut self, _request: CreateRequest) -> Ticket {
-        self.ticket()
+    /// Makes a topic. Answered by [`Answer::Created`].
+    pub fn create(&mut self, request: CreateRequest) -> Ticket {
+        self.request(|ticket| Ask::Create(Box::new(Creation::new(ticket, request))))
     }
 
-    /// Opens a topic for its records: what publishing needs.
-    pub fn open(&mut self, _topic: &TopicName) -> Ticket {
-        self.ticket()
+    /// Opens a topic for its records, as publishing does by itself. Answered by [`Answer::Opened`].
+    pub fn open(&mut self, topic: &TopicName) -> Ticket {
+        let topic = topic.clone();
+        self.request(|ticket| Ask::Open { topic, start: Start::RecordsOnly, ticket: Some(ticket) })
     }
 
-    pub fn subscribe(&mut self, _filter: TopicFilter, _start: Start) -> Ticket {
-        self.ticket()
+    /// Has each topic delivered, present and future, that the filter matches and we are a member of.
+    /// Answered by [`Answer::Subscribed`]; lasts until [`Client::unsubscribe`], over all sessions.
+    pub fn subscribe(&mut self, filter: TopicFilter, start: Start) -> Ticket {
+        let ticket = self.ticket();
+        self.add_subscription(filter, start, ticket);
+        ticket
     }
 
-    pub fn unsubscribe(&mut self, _filter: TopicFilter) -> Ticket {
-        self.ticket()
+    /// Answered by [`Answer::Unsubscribed`]. Messages may still come before that.
+    pub fn unsubscribe(&mut self, filter: TopicFilter) -> Ticket {
+        let ticket = self.ticket();
+        self.remove_subscription(filter, ticket);
+        ticket
     }
 
-    pub fn topics(&mut self, _filter: TopicFilter) -> Ticket {
-        self.ticket()
+    /// Answered by [`Answer::Topics`].
+    pub fn topics(&mut self, filter: TopicFilter) -> Ticket {
+        self.request(|ticket| Ask::Topics { filter, found: Vec::new(), ticket })
     }
 
-    pub fn members(&mut self, _topic: &TopicName) -> Ticket {
-        self.ticket()
+    /// A topic's members as its records say. Answered by [`Answer::Members`].
+    pub fn members(&mut self, topic: &TopicName) -> Ticket {
+        let ticket = self.ticket();
+        if let Some(failure) = self.why_not(topic) {
+            self.answer(ticket, Err(failure));
+            return ticket;
+        }
+        let slot = self.newest_slot();
+        let state = self.topics.entry(topic.clone()).or_insert_with(|| Topic::new(slot));
+        state.members_asked.push(ticket);
+        self.watched.insert(topic.clone());
+        self.advance();
+        ticket
     }
 
+    /// The broker's counters. Answered by [`Answer::Stats`].
     pub fn stats(&mut self) -> Ticket {
-        self.ticket()
+        self.request(|ticket| Ask::Stats { ticket })
     }
 
+    /// Answered by [`Answer::Pong`].
     pub fn ping(&mut self) -> Ticket {
-        self.ticket()
+        self.request(|ticket| Ask::Ping { sent: None, ticket })
     }
 
+    /// The clients whose certificates the broker has. Answered by [`Answer::Clients`].
     pub fn known_clients(&mut self) -> Ticket {
-        self.ticket()
+        let after = Fingerprint([0; 32]);
+        self.request(|ticket| Ask::Clients { after, found: Vec::new(), ticket })
     }
 
-    /// Seals `content` for the topic's members and sends it; opens the topic first if need be.
-    /// The answer is [`Answer::Published`].
-    pub fn publish(&mut self, _topic: &TopicName, _content: &[u8]) -> Result<Ticket, Full> {
-        Ok(self.ticket())
+    /// Ends the session once all that was asked is answered; [`Event::Closed`] is the last event.
+    /// Messages that come meanwhile are not shown. Without a session it ends at once.
+    pub fn exit(&mut self) {
+        if self.exit_deadline.is_none() {
+            self.exit_deadline = Some(self.now.mono + EXIT_TIME_MAX);
+            self.advance();
+        }
     }
 
-    /// Publishes that are not answered yet.
-    pub fn unanswered_publishes(&self) -> usize {
-        0
+    fn request(&mut self, ask: impl FnOnce(Ticket) -> Ask) -> Ticket {
+        let ticket = self.ticket();
+        let ask = ask(ticket);
+        if self.exit_deadline.is_some() {
+            self.fail_ask(ask, Failure::Exiting);
+        } else {
+            self.ask(ask);
+        }
+        ticket
     }
-
-    /// Ends the session once every publish is answered; [`Event::Closed`] is the last event.
-    pub fn exit(&mut self) {}
 
     fn ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
+    }
+
+    /// Does what can be done after an input or a request.
+    fn advance(&mut self) {
+        self.advance_topics();
+        if self.exit_deadline.is_some() {
+            self.advance_exit();
+        }
+    }
+
+    fn advance_exit(&mut self) {
+        let Some(deadline) = self.exit_deadline else { return };
+        if !self.is_connected() || self.now.mono >= deadline {
+            return self.finish_exit();
+        }
+        let is_owed = !self.watched.is_empty();
+        let Phase::Active(session) = &self.phase else { return };
+        if !self.exit_sent && !is_owed && session.asks.is_empty() {
+            self.exit_sent = true;
+            self.outbox.push(&ClientFrame::Exit { forget: true });
+        }
+    }
+
+    /// The end that was asked for: whoever still waits is told, and nothing comes after.
+    fn finish_exit(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended(Failure::Exiting));
+        if let Phase::Active(session) = phase {
+            self.requeue(session.asks);
+        }
+        self.fail_all(&Failure::Exiting);
+        if !std::mem::replace(&mut self.is_closed, true) {
+            self.events.push(Event::Closed);
+        }
+        self.exit_deadline = None;
+    }
+
+    /// Answers everything that is owed.
+    fn fail_all(&mut self, failure: &Failure) {
+        for ask in std::mem::take(&mut self.waiting) {
+            self.fail_ask(ask, failure.clone());
+        }
+        self.fail_subscriptions(failure);
+        for name in std::mem::take(&mut self.watched) {
+            self.fail_topic(&name, failure);
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::base::names::{Name, TopicName};
 use crate::wire::values::{Durability, Retention};
 
+pub use crate::chain::{History, JoinPolicy as Join};
+
 /// A request's number within its client; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
@@ -29,25 +31,6 @@ pub enum MemberChoice {
     OnlyMe,
 }
 
-/// Whether somebody who is no member may ask to become one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Join {
-    /// May ask; owner or admin grants by hand.
-    #[default]
-    Ask,
-    /// May ask; owner's and admins' clients grant by themselves.
-    Open,
-    Closed,
-}
-
-/// What of the past a later member can read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum History {
-    #[default]
-    All,
-    SinceJoin,
-}
-
 /// The window of unanswered publishes is full: wait for an answer, then try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -60,8 +43,8 @@ impl CreateRequest {
             durability: Durability::Memory,
             retention: Retention::default(),
             members: MemberChoice::AllKnown,
-            join: Join::default(),
-            history: History::default(),
+            join: Join::Ask,
+            history: History::All,
         }
     }
 }

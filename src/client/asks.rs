@@ -1,0 +1,231 @@
+//! Requests under way: their numbers in a session, and what becomes of them when it ends.
+
+use std::collections::BTreeMap;
+
+use super::create::Creation;
+use super::crl::CrlFetch;
+use super::event::{Answer, KnownClient};
+use super::failure::Failure;
+use super::request::Ticket;
+use super::{Client, topic};
+use crate::base::Mono;
+use crate::base::ids::{Fingerprint, RequestId};
+use crate::base::names::{TopicFilter, TopicName};
+use crate::wire::frame::ClientFrame;
+use crate::wire::values::{RefuseCode, Start, TopicEntry};
+
+/// A request that the broker is to answer. Subscriptions are not among them: they outlive answers.
+pub enum Ask {
+    Create(Box<Creation>),
+    /// Without a ticket: the client needs the topic for something else that was asked.
+    Open {
+        topic: TopicName,
+        start: Start,
+        ticket: Option<Ticket>,
+    },
+    Unsubscribe {
+        filter: TopicFilter,
+        ticket: Ticket,
+    },
+    Topics {
+        filter: TopicFilter,
+        found: Vec<TopicEntry>,
+        ticket: Ticket,
+    },
+    Stats {
+        ticket: Ticket,
+    },
+    Ping {
+        sent: Option<Mono>,
+        ticket: Ticket,
+    },
+    Clients {
+        after: Fingerprint,
+        found: Vec<KnownClient>,
+        ticket: Ticket,
+    },
+    Crl(CrlFetch),
+}
+
+/// The requests of one session, by number.
+#[derive(Default)]
+pub struct Asks {
+    under_way: BTreeMap<RequestId, Ask>,
+    last: u32,
+}
+
+impl Asks {
+    /// A number that no request under way has.
+    pub fn number(&mut self) -> RequestId {
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if !self.under_way.contains_key(&RequestId(self.last)) {
+                return RequestId(self.last);
+            }
+        }
+    }
+
+    pub fn insert(&mut self, request: RequestId, ask: Ask) {
+        self.under_way.insert(request, ask);
+    }
+
+    pub fn remove(&mut self, request: RequestId) -> Option<Ask> {
+        self.under_way.remove(&request)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// In the order in which they were asked.
+    pub fn into_all(self) -> impl Iterator<Item = Ask> {
+        self.under_way.into_values()
+    }
+
+    /// Pings that wait for their departure to be noted.
+    pub fn stamp_pings(&mut self, now: Mono) {
+        for ask in self.under_way.values_mut() {
+            if let Ask::Ping { sent: sent @ None, .. } = ask {
+                *sent = Some(now);
+            }
+        }
+    }
+}
+
+impl Ask {
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Ask::Create(creation) => Some(creation.ticket),
+            Ask::Open { ticket, .. } => *ticket,
+            Ask::Unsubscribe { ticket, .. }
+            | Ask::Topics { ticket, .. }
+            | Ask::Stats { ticket }
+            | Ask::Ping { ticket, .. }
+            | Ask::Clients { ticket, .. } => Some(*ticket),
+            Ask::Crl(_) => None,
+        }
+    }
+
+    /// The request as it is to be asked in the next session, if asking twice does no harm.
+    fn again(self) -> Result<Option<Ask>, Ask> {
+        match self {
+            Ask::Create(creation) => match creation.again() {
+                Ok(creation) => Ok(Some(Ask::Create(Box::new(creation)))),
+                Err(creation) => Err(Ask::Create(Box::new(creation))),
+            },
+            Ask::Topics { filter, ticket, .. } => Ok(Some(Ask::Topics { filter, found: Vec::new(), ticket })),
+            Ask::Clients { ticket, .. } => {
+                Ok(Some(Ask::Clients { after: Fingerprint([0; 32]), found: Vec::new(), ticket }))
+            }
+            Ask::Ping { ticket, .. } => Ok(Some(Ask::Ping { sent: None, ticket })),
+            Ask::Stats { ticket } => Ok(Some(Ask::Stats { ticket })),
+            Ask::Open { topic, start, ticket: Some(ticket) } => {
+                Ok(Some(Ask::Open { topic, start, ticket: Some(ticket) }))
+            }
+            // The next session asks for these by itself.
+            Ask::Open { ticket: None, .. } | Ask::Crl(_) => Ok(None),
+            // The next session begins without the filter.
+            unsubscribe @ Ask::Unsubscribe { .. } => Ok(Some(unsubscribe)),
+        }
+    }
+}
+
+impl Client {
+    /// Asks now if there is a session, else as soon as there is one.
+    pub(super) fn ask(&mut self, ask: Ask) {
+        if let Some(failure) = self.why_ended() {
+            self.fail_ask(ask, failure);
+        } else if self.is_connected() {
+            self.start(ask);
+        } else {
+            self.waiting.push_back(ask);
+        }
+    }
+
+    /// Sends a request's first frame, or its next.
+    pub(super) fn start(&mut self, ask: Ask) {
+        let Some(session) = self.session_mut() else { return self.waiting.push_back(ask) };
+        let request = session.asks.number();
+        let ask = match ask {
+            Ask::Create(creation) => return self.start_creation(request, creation),
+            ask => ask,
+        };
+        let frame = match &ask {
+            Ask::Create(_) => return,
+            Ask::Open { topic, start, .. } => {
+                ClientFrame::Open { request, name: topic.clone(), start: *start }
+            }
+            Ask::Unsubscribe { filter, .. } => ClientFrame::Unsubscribe { request, filter: filter.clone() },
+            Ask::Topics { filter, found, .. } => ClientFrame::ListTopics {
+                request,
+                after: found.last().map(|t| t.name.to_string()).unwrap_or_default(),
+                filter: filter.clone(),
+            },
+            Ask::Stats { .. } => ClientFrame::GetStats { request },
+            Ask::Ping { .. } => ClientFrame::Ping { number: request.0.into() },
+            Ask::Clients { after, .. } => {
+                ClientFrame::ListClients { request, after: *after, names: Vec::new() }
+            }
+            Ask::Crl(fetch) => ClientFrame::GetCrl { request, from: fetch.received() },
+        };
+        session.asks.insert(request, ask);
+        self.outbox.push(&frame);
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, result: Result<Answer, Failure>) {
+        self.events.push(super::Event::Answer { ticket, result });
+    }
+
+    /// The broker refused a request.
+    pub(super) fn ask_refused(&mut self, ask: Ask, code: RefuseCode, detail: u64, text: String) {
+        let about = match &ask {
+            Ask::Create(creation) => Some(creation.name().clone()),
+            Ask::Open { topic, .. } => Some(topic.clone()),
+            _ => None,
+        };
+        let failure = Failure::from_refusal(about.as_ref(), code, detail, text);
+        if let Ask::Open { topic, .. } = &ask {
+            self.open_refused(&topic.clone(), code, &failure);
+        }
+        self.fail_ask(ask, failure);
+    }
+
+    pub(super) fn fail_ask(&mut self, ask: Ask, failure: Failure) {
+        if let Some(ticket) = ask.ticket() {
+            self.answer(ticket, Err(failure));
+        }
+    }
+
+    /// The session is over: what can be asked again waits for the next one, the rest has failed.
+    pub(super) fn requeue(&mut self, asks: Asks) {
+        let later = std::mem::take(&mut self.waiting);
+        for ask in asks.into_all() {
+            match ask.again() {
+                Ok(again) => self.waiting.extend(again),
+                Err(ask) => self.fail_ask(ask, Failure::ConnectionLost),
+            }
+        }
+        self.waiting.extend(later);
+    }
+
+    /// Whatever waits for a topic that could not be opened will not come.
+    fn open_refused(&mut self, name: &TopicName, code: RefuseCode, failure: &Failure) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        topic.link = topic::Link::Closed;
+        let was_delivered = topic.delivery.take().is_some();
+        if was_delivered {
+            self.events.push(super::Event::Ended { topic: name.clone(), code });
+        }
+        self.fail_topic(name, failure);
+    }
+
+    /// Fails all that waits for a topic.
+    pub(super) fn fail_topic(&mut self, name: &TopicName, failure: &Failure) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        let mut tickets = topic.publishing.drop_all();
+        tickets.append(&mut topic.members_asked);
+        for ticket in tickets {
+            self.answer(ticket, Err(failure.clone()));
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Publishing: what is sealed and sent when, and what its answers lead to.
+
+use std::sync::Arc;
+
+use super::Client;
+use super::body::Place;
+use super::create::members_of;
+use super::event::{Answer, Members};
+use super::failure::Failure;
+use super::link::{End, Phase};
+use super::publishing::{Consequence, Refusal, Unasked};
+use super::request::{Full, Ticket};
+use super::topic::{Link, Topic};
+use crate::base::entropy::random_array;
+use crate::base::ids::{Counter, Offset, PublisherId, TopicHandle};
+use crate::base::limits::{MESSAGE_BYTES_MAX, PUBLISHER_SLOTS_MAX, UNANSWERED_PUBLISHES_MAX};
+use crate::base::names::TopicName;
+use crate::crypto::digest::sha256;
+use crate::wire::body::{Body, BodyRef};
+use crate::wire::frame::ClientFrame;
+use crate::wire::values::{RefuseCode, Start};
+
+/// Contents that wait to be answered, in bytes; a single message may be more.
+const PUBLISH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A body that is put inside its frame when bodies are to be sealed: fits a token with room to spare.
+const INLINE_BYTES_MAX: usize = 60 * 1024;
+
+impl Client {
+    /// Seals `content` for the topic's members and sends it; opens the topic first if need be.
+    /// The answer is [`Answer::Published`].
+    pub fn publish(&mut self, topic: &TopicName, content: &[u8]) -> Result<Ticket, Full> {
+        if self.why_ended().is_none() && self.is_window_full(content.len()) {
+            return Err(Full);
+        }
+        let ticket = self.ticket();
+        let max = self.message_bytes_max();
+        if let Some(failure) = self.why_not(topic) {
+            self.answer(ticket, Err(failure));
+        } else if content.len() > max {
+            self.answer(ticket, Err(Failure::TooLarge { bytes: content.len(), max }));
+        } else {
+            let slot = self.newest_slot();
+            let state = self.topics.entry(topic.clone()).or_insert_with(|| Topic::new(slot));
+            state.publishing.push(ticket, content);
+            self.watched.insert(topic.clone());
+            self.advance();
+        }
+        Ok(ticket)
+    }
+
+    /// Publishes that are not answered yet.
+    pub fn unanswered_publishes(&self) -> usize {
+        self.watched.iter().filter_map(|name| self.topics.get(name)).map(|t| t.publishing.len()).sum()
+    }
+
+    fn is_window_full(&self, more: usize) -> bool {
+        let topics = self.watched.iter().filter_map(|name| self.topics.get(name));
+        let bytes: usize = topics.map(|topic| topic.publishing.bytes()).sum();
+        let count = self.unanswered_publishes();
+        count >= self.window() || count > 0 && bytes + more > PUBLISH_BYTES_MAX
+    }
+
+    fn window(&self) -> usize {
+        match &self.phase {
+            Phase::Active(session) => session.welcome.map_or(UNANSWERED_PUBLISHES_MAX, |w| w.window),
+            _ => UNANSWERED_PUBLISHES_MAX,
+        }
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        match &self.phase {
+            Phase::Active(session) => session.welcome.map_or(MESSAGE_BYTES_MAX, |w| w.message_bytes_max),
+            _ => MESSAGE_BYTES_MAX,
+        }
+    }
+
+    /// Why nothing will be done for a topic any more.
+    pub(super) fn why_not(&self, topic: &TopicName) -> Option<Failure> {
+        let stopped = self.topics.get(topic).and_then(|t| t.stopped.clone());
+        let leaving = self.exit_deadline.map(|_| Failure::Exiting);
+        self.why_ended().or(leaving).or(stopped.map(|fault| Failure::Integrity(topic.clone(), fault)))
+    }
+
+    /// The publisher id under which new topics are published to.
+    pub(super) fn newest_slot(&mut self) -> u16 {
+        if self.publishers.is_empty() {
+            self.publishers.push(PublisherId(random_array(&mut *self.entropy)));
+        }
+        self.publishers.len() as u16 - 1
+    }
+
+    /// Another publisher id than the one that a topic has used; `None` when a session has no more room.
+    fn newer_slot(&mut self, used: u16) -> Option<u16> {
+        if self.newest_slot() == used {
+            if self.publishers.len() >= PUBLISHER_SLOTS_MAX {
+                return None;
+            }
+            self.publishers.push(PublisherId(random_array(&mut *self.entropy)));
+        }
+        Some(self.newest_slot())
+    }
+
+    /// Does for each topic that somebody waits for what can be done now.
+    pub(super) fn advance_topics(&mut self) {
+        if !self.is_connected() {
+            return;
+        }
+        for name in self.watched.clone() {
+            self.advance_topic(&name);
+            if self.topics.get(&name).is_none_or(Topic::is_idle) {
+                self.watched.remove(&name);
+            }
+        }
+    }
+
+    fn advance_topic(&mut self, name: &TopicName) {
+        if let Some(failure) = self.topics.get(name).and_then(|t| t.stopped.clone()) {
+            return self.fail_topic(name, &Failure::Integrity(name.clone(), failure));
+        }
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        match &topic.link {
+            Link::Closed => return self.open_topic(name.clone(), Start::RecordsOnly, None),
+            Link::Opening => return,
+            Link::Open(_) => {}
+        }
+        let is_settled = topic.settle(self.now.mono);
+        if let Some(consequence) = topic.publishing.settle(self.now.mono) {
+            self.follow(name, consequence);
+        }
+        self.send_messages(name);
+        if is_settled {
+            self.tell_members(name);
+            self.fail_keyless(name);
+        }
+    }
+
+    /// Sends what the window and the topic's key allow.
+    fn send_messages(&mut self, name: &TopicName) {
+        let topics = self.watched.iter().filter_map(|name| self.topics.get(name));
+        let in_flight: usize = topics.map(|topic| topic.publishing.in_flight()).sum();
+        let mut room = self.window().saturating_sub(in_flight);
+        let now = self.now;
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        let (Link::Open(open), Phase::Active(session)) = (&topic.link, &mut self.phase) else { return };
+        // Records of an earlier session count once this one has borne them out.
+        if open.records_seen < topic.records.len() {
+            return;
+        }
+        let Some((epoch, id)) = topic.records.epoch().zip(topic.records.topic_id()) else { return };
+        let Some(epoch_record) = topic.records.epoch_record(epoch) else { return };
+        let Some(key) = topic.records.keyring().body_key(epoch) else { return };
+        let slot = topic.publishing.slot;
+        let publisher = self.publishers[usize::from(slot)];
+        while room > 0
+            && let Some(message) = topic.publishing.next_unsent(epoch, now.mono)
+        {
+            let place = Place { topic: id, epoch_record, publisher, counter: message.counter };
+            let sealed = message.sealed.take().filter(|(sealed_for, _)| *sealed_for == epoch);
+            let body = match sealed {
+                Some((_, body)) => body,
+                None => Arc::from(key.seal(&place, &message.content, now.wall)),
+            };
+            message.sealed = Some((epoch, Arc::clone(&body)));
+            if session.slots_told & (1 << slot) == 0 {
+                session.slots_told |= 1 << slot;
+                self.outbox.push(&ClientFrame::Publisher { slot, id: publisher, delegation: Vec::new() });
+            }
+            let inline = self.config.seal_bodies && body.len() <= INLINE_BYTES_MAX;
+            let (stated, beside) = match inline {
+                true => (Body::Inline(body.to_vec()), None),
+                false => (Body::Beside(body_ref(&body)), Some(body)),
+            };
+            let (topic_handle, counter) = (open.handle, message.counter);
+            let frame = ClientFrame::Publish { slot, topic: topic_handle, epoch, counter, body: stated };
+            self.outbox.push_with_body(&frame, beside);
+            topic.publishing.sent();
+            room -= 1;
+        }
+    }
+
+    /// Answers those who asked for the members.
+    fn tell_members(&mut self, name: &TopicName) {
+        let me = self.identity.certificate.fingerprint();
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        let members = topic.records.chain().map(|chain| Members {
+            topic: name.clone(),
+            id: chain.topic(),
+            owner: chain.owner_name().clone(),
+            epoch: chain.epoch().unwrap_or_default(),
+            join: chain.join(),
+            members: members_of(chain, me),
+        });
+        let silent = Failure::Nonsense("the topic has no records");
+        for ticket in std::mem::take(&mut topic.members_asked) {
+            self.answer(ticket, members.clone().map(Answer::Members).ok_or(silent.clone()));
+        }
+    }
+
+    /// All records have come and none brought us the key: nothing can be published.
+    fn fail_keyless(&mut self, name: &TopicName) {
+        let me = self.identity.certificate.fingerprint();
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        let has_key = topic.records.epoch().is_some_and(|epoch| topic.records.keyring().has(epoch));
+        if has_key || topic.publishing.is_empty() {
+            return;
+        }
+        let failure = match topic.records.is_member(me) {
+            true => Failure::NoKey(name.clone()),
+            false => Failure::NotMember(name.clone()),
+        };
+        for ticket in topic.publishing.drop_all() {
+            self.answer(ticket, Err(failure.clone()));
+        }
+    }
+
+    pub(super) fn published(
+        &mut self,
+        slot: u16,
+        handle: TopicHandle,
+        counter: Counter,
+        offset: Option<Offset>,
+    ) -> Result<(), End> {
+        let name = self.name_of(handle)?;
+        let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
+        if !is_current(topic, slot, handle) {
+            return Ok(());
+        }
+        let ticket = topic.publishing.stored(counter)?;
+        self.answer(ticket, Ok(Answer::Published { topic: name, counter, offset }));
+        Ok(())
+    }
+
+    pub(super) fn publish_refused(
+        &mut self,
+        slot: u16,
+        handle: TopicHandle,
+        counter: Counter,
+        code: RefuseCode,
+        detail: u64,
+    ) -> Result<(), End> {
+        if code == RefuseCode::Forgotten {
+            return self.published(slot, handle, counter, None);
+        }
+        let name = self.name_of(handle)?;
+        let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
+        if !is_current(topic, slot, handle) {
+            return Ok(());
+        }
+        topic.publishing.refused(Refusal { counter, code, detail })?;
+        Ok(())
+    }
+
+    /// Does what follows from a refusal.
+    fn follow(&mut self, name: &TopicName, consequence: Consequence) {
+        let failure = |r: Refusal| Failure::from_refusal(Some(name), r.code, r.detail, String::new());
+        match consequence {
+            Consequence::Resume => {}
+            Consequence::FailOne(ticket, refusal) => {
+                let failure = failure(refusal);
+                self.answer(ticket, Err(failure));
+            }
+            Consequence::FailAll(refusal) => self.fail_publishes(name, &failure(refusal)),
+            Consequence::NewPublisher(refusal) => {
+                let used = self.topics.get(name).map_or(0, |topic| topic.publishing.slot);
+                match (self.newer_slot(used), self.topics.get_mut(name)) {
+                    (Some(slot), Some(topic)) => topic.publishing.renumber(slot),
+                    _ => self.fail_publishes(name, &failure(refusal)),
+                }
+            }
+        }
+    }
+
+    fn fail_publishes(&mut self, name: &TopicName, failure: &Failure) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        for ticket in topic.publishing.drop_all() {
+            self.answer(ticket, Err(failure.clone()));
+        }
+    }
+}
+
+/// Whether an answer is about what this topic publishes now: not under a handle that has ended, not
+/// under a publisher id that was given up. Of those nothing is under way any more.
+fn is_current(topic: &mut Topic, slot: u16, handle: TopicHandle) -> bool {
+    topic.publishing.slot == slot && topic.open().is_some_and(|open| open.handle == handle)
+}
+
+fn body_ref(body: &[u8]) -> BodyRef {
+    BodyRef { len: u32::try_from(body.len()).expect("a body keeps to its limit"), sha256: sha256(body) }
+}
+
+impl From<Unasked> for End {
+    fn from(_: Unasked) -> End {
+        End::protocol("an answer to a publish that was not sent")
+    }
+}

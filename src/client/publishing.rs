@@ -1,0 +1,372 @@
+//! Messages on their way to one topic: their counters, their order, their one answer each.
+//!
+//! A counter is refused when one before it was; all that was sent behind it is then refused
+//! too. So after a refusal nothing is sent until every publish under way is answered, and
+//! then it goes on from the first that is not stored. Nothing is stored twice, for the broker
+//! knows each counter; nothing is skipped, for a counter that was refused is used again.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::request::Ticket;
+use crate::base::Mono;
+use crate::base::ids::{Counter, Epoch};
+use crate::wire::values::RefuseCode;
+
+/// One topic's publishes that are not answered yet.
+pub struct Publishing {
+    /// Which of the client's publisher ids counts these messages.
+    pub slot: u16,
+    queue: VecDeque<Outgoing>,
+    next: Counter,
+    /// Counters sent in this session and not answered.
+    awaiting: BTreeSet<Counter>,
+    /// The refusal of the lowest counter since nothing is sent any more.
+    refusal: Option<Refusal>,
+    hold: Hold,
+}
+
+/// A message until its answer.
+pub struct Outgoing {
+    pub ticket: Ticket,
+    pub counter: Counter,
+    pub content: Zeroizing<Vec<u8>>,
+    /// The body, and the epoch that it was sealed for.
+    pub sealed: Option<(Epoch, Arc<[u8]>)>,
+    sent: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub counter: Counter,
+    pub code: RefuseCode,
+    pub detail: u64,
+}
+
+/// What sending waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Nothing,
+    /// The record that starts this epoch.
+    Epoch(Epoch),
+    Until(Mono),
+}
+
+/// What follows from a refusal once all is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Sending goes on, at once or when what it waits for has come.
+    Resume,
+    /// This message is refused for good; sending goes on with the next.
+    FailOne(Ticket, Refusal),
+    /// No message of this topic has a chance.
+    FailAll(Refusal),
+    /// The broker has forgotten the publisher id: go on under a new one.
+    NewPublisher(Refusal),
+}
+
+/// The broker answered a publish that it was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unasked;
+
+/// Before a message is sent again that was refused behind another one.
+const RETRY_MS: u64 = 50;
+
+impl Publishing {
+    /// Counts from 0 under the publisher id of `slot`.
+    pub fn new(slot: u16) -> Publishing {
+        Publishing {
+            slot,
+            queue: VecDeque::new(),
+            next: Counter(0),
+            awaiting: BTreeSet::new(),
+            refusal: None,
+            hold: Hold::Nothing,
+        }
+    }
+
+    pub fn push(&mut self, ticket: Ticket, content: &[u8]) {
+        let content = Zeroizing::new(content.to_vec());
+        self.queue.push_back(Outgoing { ticket, counter: self.next, content, sealed: None, sent: false });
+        self.next = self.next.next();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes of contents that wait.
+    pub fn bytes(&self) -> usize {
+        self.queue.iter().map(|m| m.content.len()).sum()
+    }
+
+    /// How many are under way.
+    pub fn in_flight(&self) -> usize {
+        self.awaiting.len()
+    }
+
+    /// The next message to be sent, with `epoch` the newest that is known.
+    pub fn next_unsent(&mut self, epoch: Epoch, now: Mono) -> Option<&mut Outgoing> {
+        let is_held = match self.hold {
+            Hold::Nothing => false,
+            Hold::Epoch(awaited) => epoch < awaited,
+            Hold::Until(at) => now < at,
+        };
+        if is_held || self.refusal.is_some() {
+            return None;
+        }
+        self.hold = Hold::Nothing;
+        self.queue.get_mut(self.awaiting.len()).filter(|m| !m.sent)
+    }
+
+    /// Notes that the message which [`Publishing::next_unsent`] gave has been sent.
+    pub fn sent(&mut self) {
+        if let Some(message) = self.queue.get_mut(self.awaiting.len()) {
+            message.sent = true;
+            self.awaiting.insert(message.counter);
+        }
+    }
+
+    /// When sending may go on, if it waits for a time.
+    pub fn held_until(&self) -> Option<Mono> {
+        match self.hold {
+            Hold::Until(at) if !self.queue.is_empty() => Some(at),
+            _ => None,
+        }
+    }
+
+    /// The oldest message is stored.
+    pub fn stored(&mut self, counter: Counter) -> Result<Ticket, Unasked> {
+        let is_oldest = self.queue.front().is_some_and(|m| m.counter == counter);
+        if !is_oldest || !self.awaiting.remove(&counter) {
+            return Err(Unasked);
+        }
+        self.queue.pop_front().map(|m| m.ticket).ok_or(Unasked)
+    }
+
+    /// A message was not stored; ask [`Publishing::settle`] what follows.
+    pub fn refused(&mut self, refusal: Refusal) -> Result<(), Unasked> {
+        if !self.awaiting.remove(&refusal.counter) {
+            return Err(Unasked);
+        }
+        if self.refusal.is_none_or(|first| refusal.counter < first.counter) {
+            self.refusal = Some(refusal);
+        }
+        Ok(())
+    }
+
+    /// What follows from a refusal, once nothing is under way any more.
+    pub fn settle(&mut self, now: Mono) -> Option<Consequence> {
+        if !self.awaiting.is_empty() {
+            return None;
+        }
+        let refusal = self.refusal.take()?;
+        self.rewind();
+        Some(self.consequence(refusal, now))
+    }
+
+    fn consequence(&mut self, refusal: Refusal, now: Mono) -> Consequence {
+        let first = self.queue.front().map_or(self.next, |m| m.counter);
+        let later = |ms| Hold::Until(now + std::time::Duration::from_millis(ms));
+        match refusal.code {
+            RefuseCode::EpochChanged => {
+                self.hold = Hold::Epoch(Epoch(refusal.detail.try_into().unwrap_or(u32::MAX)));
+                Consequence::Resume
+            }
+            RefuseCode::Busy => {
+                self.hold = later(refusal.detail.max(1));
+                Consequence::Resume
+            }
+            RefuseCode::CounterAhead if refusal.detail < first.0 => Consequence::NewPublisher(refusal),
+            RefuseCode::CounterAhead | RefuseCode::EarlierRefused => {
+                self.hold = later(RETRY_MS);
+                Consequence::Resume
+            }
+            RefuseCode::TooLarge => match self.drop_one(refusal.counter) {
+                Some(ticket) => Consequence::FailOne(ticket, refusal),
+                None => Consequence::Resume,
+            },
+            _ => Consequence::FailAll(refusal),
+        }
+    }
+
+    /// Takes a message out; those behind it move up, since its counter is used again.
+    fn drop_one(&mut self, counter: Counter) -> Option<Ticket> {
+        let at = self.queue.iter().position(|m| m.counter == counter)?;
+        let gone = self.queue.remove(at)?;
+        self.count_from(gone.counter, at);
+        Some(gone.ticket)
+    }
+
+    /// Takes all messages out: who asked for them. Their counters are used again.
+    pub fn drop_all(&mut self) -> Vec<Ticket> {
+        let tickets = self.queue.iter().map(|m| m.ticket).collect();
+        if let Some(first) = self.queue.front() {
+            self.next = first.counter;
+        }
+        self.queue.clear();
+        self.end_session();
+        tickets
+    }
+
+    /// Nothing that was sent will be answered any more: all of it is to be sent again.
+    pub fn end_session(&mut self) {
+        self.awaiting.clear();
+        self.refusal = None;
+        self.hold = Hold::Nothing;
+        self.rewind();
+    }
+
+    /// Goes on under another publisher id, with all that is not answered.
+    pub fn renumber(&mut self, slot: u16) {
+        self.end_session();
+        self.slot = slot;
+        self.count_from(Counter(0), 0);
+    }
+
+    fn rewind(&mut self) {
+        self.queue.iter_mut().for_each(|m| m.sent = false);
+    }
+
+    /// Counts on from `counter` at place `at`. What was sealed with another counter is sealed anew.
+    fn count_from(&mut self, counter: Counter, at: usize) {
+        self.next = counter;
+        for message in self.queue.iter_mut().skip(at) {
+            message.counter = self.next;
+            message.sealed = None;
+            self.next = self.next.next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const E0: Epoch = Epoch(0);
+    const NOW: Mono = Mono(1_000_000);
+
+    fn with(n: u64) -> Publishing {
+        let mut p = Publishing::new(0);
+        (0..n).for_each(|i| p.push(Ticket(i), &[i as u8]));
+        p
+    }
+
+    /// Sends all that may be sent: which counters these are.
+    fn send(p: &mut Publishing) -> Vec<u64> {
+        let mut sent = Vec::new();
+        while let Some(m) = p.next_unsent(E0, NOW) {
+            sent.push(m.counter.0);
+            m.sealed = Some((E0, Arc::from([0].as_slice())));
+            p.sent();
+        }
+        sent
+    }
+
+    fn refuse(p: &mut Publishing, counter: u64, code: RefuseCode, detail: u64) {
+        assert_eq!(p.refused(Refusal { counter: Counter(counter), code, detail }), Ok(()));
+    }
+
+    #[test]
+    fn answers_come_in_order_and_once() {
+        let mut p = with(3);
+        assert_eq!(p.stored(Counter(0)), Err(Unasked), "it was not sent yet");
+        assert_eq!(send(&mut p), [0, 1, 2]);
+        assert_eq!(p.stored(Counter(1)), Err(Unasked));
+        assert_eq!(p.stored(Counter(0)), Ok(Ticket(0)));
+        assert_eq!(p.stored(Counter(0)), Err(Unasked));
+        p.push(Ticket(3), b"");
+        assert_eq!(send(&mut p), [3]);
+        assert_eq!(p.stored(Counter(1)), Ok(Ticket(1)));
+        assert_eq!(p.in_flight(), 2);
+        assert!(p.settle(NOW).is_none());
+    }
+
+    #[test]
+    fn a_lost_session_sends_the_same_counters_again() {
+        let mut p = with(3);
+        send(&mut p);
+        assert_eq!(p.stored(Counter(0)), Ok(Ticket(0)));
+        p.end_session();
+        assert_eq!(p.stored(Counter(1)), Err(Unasked), "not of this session");
+        assert_eq!(send(&mut p), [1, 2]);
+        assert_eq!(p.stored(Counter(1)), Ok(Ticket(1)));
+    }
+
+    #[test]
+    fn nothing_is_sent_between_a_refusal_and_the_last_answer() {
+        let mut p = with(4);
+        send(&mut p);
+        refuse(&mut p, 2, RefuseCode::EpochChanged, 1);
+        assert_eq!(send(&mut p), []);
+        assert_eq!(p.stored(Counter(0)), Ok(Ticket(0)));
+        refuse(&mut p, 3, RefuseCode::EarlierRefused, 2);
+        assert!(p.settle(NOW).is_none());
+        assert_eq!(p.stored(Counter(1)), Ok(Ticket(1)));
+        assert_eq!(p.settle(NOW), Some(Consequence::Resume));
+        assert_eq!(send(&mut p), [], "the new epoch's record has not come");
+        let again = p.next_unsent(Epoch(1), NOW).expect("now it has");
+        assert_eq!((again.ticket, again.counter), (Ticket(2), Counter(2)));
+    }
+
+    #[test]
+    fn a_message_refused_for_good_leaves_its_counter_to_the_next() {
+        let mut p = with(3);
+        send(&mut p);
+        refuse(&mut p, 1, RefuseCode::TooLarge, 10);
+        refuse(&mut p, 2, RefuseCode::EarlierRefused, 0);
+        assert_eq!(p.stored(Counter(0)), Ok(Ticket(0)));
+        assert!(matches!(p.settle(NOW), Some(Consequence::FailOne(Ticket(1), _))));
+        let next = p.next_unsent(E0, NOW).expect("one is left");
+        assert_eq!((next.ticket, next.counter, next.sealed.is_none()), (Ticket(2), Counter(1), true));
+        p.push(Ticket(9), b"");
+        assert_eq!(send(&mut p), [1, 2]);
+    }
+
+    #[test]
+    fn the_lowest_counter_s_refusal_decides() {
+        let mut p = with(2);
+        send(&mut p);
+        refuse(&mut p, 1, RefuseCode::CounterAhead, 0);
+        refuse(&mut p, 0, RefuseCode::StorageFull, 0);
+        let full = Refusal { counter: Counter(0), code: RefuseCode::StorageFull, detail: 0 };
+        assert_eq!(p.settle(NOW), Some(Consequence::FailAll(full)));
+        assert_eq!(p.drop_all(), [Ticket(0), Ticket(1)]);
+        p.push(Ticket(5), b"");
+        assert_eq!(send(&mut p), [0], "no counter was used up");
+    }
+
+    #[test]
+    fn busy_is_waited_for() {
+        let mut p = with(1);
+        send(&mut p);
+        refuse(&mut p, 0, RefuseCode::Busy, 20);
+        assert_eq!(p.settle(NOW), Some(Consequence::Resume));
+        assert_eq!(send(&mut p), []);
+        let at = p.held_until().expect("it waits");
+        assert_eq!(at, Mono(NOW.0 + 20_000));
+        assert!(p.next_unsent(E0, at).is_some());
+        assert_eq!(p.held_until(), None);
+    }
+
+    #[test]
+    fn a_forgotten_publisher_begins_anew() {
+        let mut p = with(3);
+        send(&mut p);
+        assert_eq!(p.stored(Counter(0)), Ok(Ticket(0)));
+        p.end_session();
+        send(&mut p);
+        refuse(&mut p, 1, RefuseCode::CounterAhead, 0);
+        refuse(&mut p, 2, RefuseCode::CounterAhead, 0);
+        assert!(matches!(p.settle(NOW), Some(Consequence::NewPublisher(_))));
+        p.renumber(1);
+        assert_eq!((p.slot, send(&mut p)), (1, vec![0, 1]));
+        assert_eq!(p.stored(Counter(0)), Ok(Ticket(1)));
+    }
+}

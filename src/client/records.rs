@@ -1,0 +1,229 @@
+//! A topic's membership as this client has verified it, with the keys that came by its records.
+//!
+//! Every session sends all of a topic's records again. Those that were taken before must come
+//! back as they were: a chain may grow, it never changes.
+
+use std::collections::HashSet;
+
+use super::failure::IntegrityFault;
+use super::keyring::{Commitment, EpochKey, Keyring};
+use crate::base::Entropy;
+use crate::base::ids::{Epoch, Fingerprint, Offset, RecordHash, TopicId};
+use crate::base::names::TopicName;
+use crate::chain::{Chain, ChainError, record_hash, signer_of};
+use crate::crypto::cert::{Certificate, Role, Trust};
+use crate::crypto::key::PrivateKey;
+
+/// The records of one topic, from its genesis on.
+#[derive(Default)]
+pub struct Records {
+    chain: Option<Chain>,
+    /// By number.
+    taken: Vec<Taken>,
+    /// Where each epoch begins, by epoch.
+    epochs: Vec<Offset>,
+    /// All who are members or were.
+    ever_members: HashSet<Fingerprint>,
+    keyring: Keyring,
+}
+
+/// What is kept of a record.
+struct Taken {
+    hash: RecordHash,
+    offset: Offset,
+    /// The wrap for us that it names, and the epoch whose key is in that.
+    wrap: Option<([u8; 32], Epoch)>,
+}
+
+/// A record as it came.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    pub offset: Offset,
+    pub record: &'a [u8],
+    /// Ours, empty for none.
+    pub wrap: &'a [u8],
+    /// Its signer's.
+    pub certificate: &'a [u8],
+}
+
+/// Who takes a record, and whom it trusts.
+pub struct Reader<'a> {
+    pub topic: &'a TopicName,
+    pub key: &'a PrivateKey,
+    pub me: Fingerprint,
+    pub trust: &'a Trust,
+    pub entropy: &'a mut dyn Entropy,
+}
+
+impl Records {
+    /// Takes the record that stands at `number` in the order of delivery.
+    pub fn take(
+        &mut self,
+        number: usize,
+        incoming: Incoming<'_>,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), IntegrityFault> {
+        match self.taken.get_mut(number) {
+            Some(known) if known.hash != record_hash(incoming.record) => {
+                return Err(self.other_than(number, incoming.record));
+            }
+            Some(known) => known.offset = incoming.offset,
+            None => self.append(incoming, reader)?,
+        }
+        self.take_wrap(number, incoming.wrap, reader)
+    }
+
+    /// Whether this is the genesis of a topic that the same owner has made anew.
+    pub fn is_succeeded_by(&self, incoming: Incoming<'_>, reader: &Reader<'_>) -> bool {
+        let owner = self.chain.as_ref().map(Chain::owner);
+        signer(incoming, reader.trust).is_ok_and(|signer| {
+            Some(signer.fingerprint()) == owner && Chain::begin(incoming.record, signer.public_key()).is_ok()
+        })
+    }
+
+    /// How many records were taken.
+    pub fn len(&self) -> usize {
+        self.taken.len()
+    }
+
+    pub fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
+    }
+
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.chain.as_ref().map(Chain::topic)
+    }
+
+    /// The newest epoch.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.chain.as_ref()?.epoch()
+    }
+
+    /// The epoch that held for a message at `offset`.
+    pub fn epoch_at(&self, offset: Offset) -> Option<Epoch> {
+        let begun = self.epochs.partition_point(|start| *start < offset);
+        u32::try_from(begun.checked_sub(1)?).ok().map(Epoch)
+    }
+
+    /// The record that started an epoch.
+    pub fn epoch_record(&self, epoch: Epoch) -> Option<RecordHash> {
+        self.chain.as_ref()?.started(epoch).map(|started| started.record)
+    }
+
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub fn was_member(&self, who: Fingerprint) -> bool {
+        self.ever_members.contains(&who)
+    }
+
+    pub fn is_member(&self, who: Fingerprint) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.member(who).is_some())
+    }
+
+    /// How many records have offsets from `from` to before `to`.
+    pub fn count_between(&self, from: Offset, to: Offset) -> u64 {
+        let below = |limit| self.taken.partition_point(|taken| taken.offset < limit);
+        below(to).saturating_sub(below(from)) as u64
+    }
+
+    fn append(&mut self, incoming: Incoming<'_>, reader: &Reader<'_>) -> Result<(), IntegrityFault> {
+        if self.taken.last().is_some_and(|last| incoming.offset <= last.offset) {
+            return Err(IntegrityFault::BadRecord("is out of order".into()));
+        }
+        let signer = signer(incoming, reader.trust)?;
+        let (hash, wrap) = match &mut self.chain {
+            None => {
+                let chain = Chain::begin(incoming.record, signer.public_key()).map_err(bad_record)?;
+                if chain.name() != reader.topic {
+                    return Err(IntegrityFault::BadRecord(format!("is that of {}", chain.name())));
+                }
+                self.ever_members.insert(chain.owner());
+                let hash = chain.head();
+                self.chain = Some(chain);
+                (hash, None)
+            }
+            Some(chain) => {
+                let change = chain.check(incoming.record, signer.public_key()).map_err(bad_record)?;
+                let (hash, named) = (change.hash(), change.wrap_hash(reader.me));
+                if change.delta().epoch.is_some() {
+                    self.epochs.push(incoming.offset);
+                }
+                self.ever_members.extend(change.members().keys());
+                chain.apply(change).map_err(bad_record)?;
+                (hash, named.zip(chain.epoch()))
+            }
+        };
+        self.taken.push(Taken { hash, offset: incoming.offset, wrap });
+        Ok(())
+    }
+
+    fn take_wrap(
+        &mut self,
+        number: usize,
+        wrap: &[u8],
+        reader: &mut Reader<'_>,
+    ) -> Result<(), IntegrityFault> {
+        let (Some(chain), Some(taken)) = (&self.chain, self.taken.get(number)) else { return Ok(()) };
+        let (named, epoch) = match taken.wrap {
+            Some(named) => named,
+            None if wrap.is_empty() => return Ok(()),
+            None => return Err(IntegrityFault::WrongWrap),
+        };
+        if wrap.is_empty() || self.keyring.has(epoch) {
+            return Ok(());
+        }
+        let Some(said) = commitment(chain, epoch) else { return Ok(()) };
+        let key = EpochKey::unwrap(&said, wrap, &named, reader.key, reader.entropy)?;
+        self.keyring.insert(key);
+        self.open_older_keys(epoch)
+    }
+
+    /// Goes from a key to those of the epochs before it, as far as records carry them.
+    fn open_older_keys(&mut self, mut newer: Epoch) -> Result<(), IntegrityFault> {
+        let Some(chain) = &self.chain else { return Ok(()) };
+        while let Some(older) = newer.0.checked_sub(1).map(Epoch) {
+            let (Some(started), Some(said)) = (chain.started(newer), commitment(chain, older)) else { break };
+            if started.previous_key.is_empty() || self.keyring.has(older) {
+                break;
+            }
+            self.keyring.open_previous(newer, &started.previous_key, &said)?;
+            newer = older;
+        }
+        Ok(())
+    }
+
+    /// Why a record other than the one that was taken at `number` is refused.
+    fn other_than(&self, number: usize, record: &[u8]) -> IntegrityFault {
+        match (number, self.topic_id()) {
+            (0, Some(before)) => IntegrityFault::OtherTopic { before, now: TopicId(record_hash(record).0) },
+            _ => IntegrityFault::OtherHistory,
+        }
+    }
+}
+
+/// The certificate that came with a record: of our CA, and its signer's. Whether it has expired
+/// meanwhile is not asked: history outlives certificates.
+fn signer(incoming: Incoming<'_>, trust: &Trust) -> Result<Certificate, IntegrityFault> {
+    let named = signer_of(incoming.record).map_err(bad_record)?;
+    let certificate = trust
+        .verify_historic(incoming.certificate, Role::Client)
+        .map_err(|fault| IntegrityFault::BadSigner(fault.to_string()))?;
+    if certificate.fingerprint() != named {
+        return Err(IntegrityFault::BadSigner("is not the one that the record names".into()));
+    }
+    Ok(certificate)
+}
+
+fn commitment(chain: &Chain, epoch: Epoch) -> Option<Commitment> {
+    let commitment = chain.started(epoch)?.commitment;
+    Some(Commitment { topic: chain.topic(), epoch, commitment })
+}
+
+fn bad_record(e: ChainError) -> IntegrityFault {
+    IntegrityFault::BadRecord(e.to_string())
+}
+
+#[cfg(test)]
+mod tests;
