@@ -7,6 +7,7 @@ use super::units::show_time;
 use crate::base::ids::{Counter, Epoch, Fingerprint, Offset};
 use crate::base::names::{Name, TopicName};
 use crate::base::time::Wall;
+use crate::client::Message;
 
 /// A message as it is shown: whatever the client verified, nothing else.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,21 @@ pub struct Shown<'a> {
     pub fingerprint: Fingerprint,
     pub epoch: Epoch,
     pub counter: Counter,
+}
+
+impl<'a> From<&'a Message> for Shown<'a> {
+    fn from(message: &'a Message) -> Shown<'a> {
+        Shown {
+            topic: &message.topic,
+            content: &message.content,
+            offset: message.offset,
+            time: message.time,
+            sender: &message.sender,
+            fingerprint: message.fingerprint,
+            epoch: message.epoch,
+            counter: message.counter,
+        }
+    }
 }
 
 /// A `-F` format, parsed once.
