@@ -5,10 +5,13 @@ use sealmq::crypto::cert::{CertFault, Role, Trust, pem};
 
 use crate::editor::*;
 
+/// What is wrong with the CA, how it is made, and what must be said of it.
+type Mutant = (&'static str, fn(&mut Signed), CertFault);
+
 #[test]
 fn a_ca_must_be_one() {
     let world = testing::world();
-    let mutants: Vec<(&str, fn(&mut Signed), CertFault)> = vec![
+    let mutants: Vec<Mutant> = vec![
         ("version 1", |c| drop(c.tbs.nodes().remove(VERSION)), CertFault::Version),
         ("serial 0", |c| *c.tbs.at(&[SERIAL]) = integer(&[0]), CertFault::Serial),
         (

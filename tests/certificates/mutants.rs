@@ -10,6 +10,9 @@ use crate::{extras, fields};
 /// What is wrong, in whose certificate, how it is made, and what must be said of it.
 pub type Mutant = (&'static str, Role, fn(&mut Signed), CertFault);
 
+/// What is other than usual, and in whose certificate.
+type Variant = (&'static str, Role, fn(&mut Signed));
+
 pub const CLIENT: Role = Role::Client;
 pub const BROKER: Role = Role::Broker;
 
@@ -72,7 +75,7 @@ fn every_fault_has_a_sentence_and_a_kind() {
 #[test]
 fn harmless_variants_are_accepted() {
     let world = testing::world();
-    let variants: [(&str, Role, fn(&mut Signed)); 8] = [
+    let variants: [Variant; 8] = [
         ("nothing changed", CLIENT, |_| ()),
         ("nothing changed", BROKER, |_| ()),
         ("an unknown extension", CLIENT, |c| c.extensions().push(extension(UNKNOWN, None, b"any bytes"))),
