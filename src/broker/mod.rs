@@ -365,7 +365,13 @@ impl Broker {
             let Some(connection) = self.connection_mut(id) else { continue };
             connection.deadline = None;
             self.deadline_passed(id, now);
-            if self.connection(id).is_some_and(|c| !matches!(c.state, State::Ended) || c.cut_at.is_some()) {
+            // One that is to go at the end of the turn has no deadline any more: it lies in the
+            // past, and would be due again at once.
+            let over = |c: &Connection| c.cut_at.is_some_and(|at| at <= now.mono);
+            if self
+                .connection(id)
+                .is_some_and(|c| !over(c) && (!matches!(c.state, State::Ended) || c.cut_at.is_some()))
+            {
                 self.arm(id, now);
             }
         }

@@ -7,6 +7,7 @@ use super::units::show_time;
 use crate::base::ids::{Counter, Epoch, Fingerprint, Offset};
 use crate::base::names::{Name, TopicName};
 use crate::base::time::Wall;
+use crate::client::Message;
 
 /// A message as it is shown: whatever the client verified, nothing else.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,21 @@ pub struct Shown<'a> {
     pub fingerprint: Fingerprint,
     pub epoch: Epoch,
     pub counter: Counter,
+}
+
+impl<'a> From<&'a Message> for Shown<'a> {
+    fn from(message: &'a Message) -> Shown<'a> {
+        Shown {
+            topic: &message.topic,
+            content: &message.content,
+            offset: message.offset,
+            time: message.time,
+            sender: &message.sender,
+            fingerprint: message.fingerprint,
+            epoch: message.epoch,
+            counter: message.counter,
+        }
+    }
 }
 
 /// A `-F` format, parsed once.
@@ -239,7 +255,7 @@ mod tests {
             topic: &topic,
             content,
             offset: Offset(7),
-            time: Wall(1_795_421_597_250),
+            time: Wall(1_795_419_197_250),
             sender: &sender,
             fingerprint: Fingerprint([0xab; 32]),
             epoch: Epoch(1),
@@ -258,10 +274,10 @@ mod tests {
             ("%o|%s|%l", "7|alice|4"),
             ("%x %X", "32312e35 32312E35"),
             ("%I", "2026-11-23T07:33:17.250Z"),
-            ("%U", "1795421597.250"),
+            ("%U", "1795419197.250"),
             ("100%% \\\\ a@@b\\n", "100% \\ a@b\n"),
             ("ü%pü", "ü21.5ü"),
-            ("@Y-@s", "2026-1795421597"),
+            ("@Y-@s", "2026-1795419197"),
         ];
         for (format, expected) in cases {
             let format = Format::parse(format).expect("a good format");

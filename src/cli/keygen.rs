@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::ca::{check_name, new_key};
+use super::ca::{check_name, new_key, parse_bits};
 use super::error::CliError;
 use super::home::Home;
 use super::keyfiles;
@@ -19,7 +19,7 @@ pub struct Keygen {
     /// Who one will be: letters, digits, . _ -
     name: Name,
     /// Size of the RSA key
-    #[arg(long, value_name = "BITS", default_value_t = 2048)]
+    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = parse_bits)]
     bits: usize,
 }
 

@@ -1,7 +1,9 @@
-//! What a person types and reads: arguments, verbs, reports of problem and remedy.
+//! The command line: arguments, identity files, one-shot verbs, the shell, and what goes wrong with them.
 //!
-//! A verb is one struct of arguments with a `run`; a new one is a variant of [`Verb`].
+//! A new verb is a variant of [`args::Verb`], a file in `verbs/`, and a line in [`run`].
 
+pub mod access;
+pub mod args;
 pub mod ca;
 pub mod daemon;
 pub mod error;
@@ -9,79 +11,116 @@ pub mod format;
 pub mod home;
 pub mod keyfiles;
 pub mod keygen;
+pub mod link;
+pub mod output;
 pub mod payload;
+mod remedies;
+pub mod shell;
+pub mod state;
+pub mod surroundings;
 pub mod system;
+pub mod tidings;
 pub mod units;
+pub mod verbs;
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{CommandFactory, Parser};
+use log::LevelFilter;
+use simplelog::{ConfigBuilder, WriteLogger};
 
+use access::Base;
+use args::{Access, Args, Verb};
 use error::{CliError, Exit};
 use home::Home;
-
-/// Publish and subscribe, end-to-end encrypted, on your own network
-///
-/// The broker passes messages on and cannot read them.
-// -h is the host, as in mosquitto_pub; help is --help.
-#[derive(Debug, Parser)]
-#[command(name = "sealmq", version, disable_help_flag = true, disable_help_subcommand = true)]
-struct Arguments {
-    /// Folder with keys/ and certs/ [default: here if it has them, else the XDG config folder]
-    #[arg(long, value_name = "DIR", env = "SEALMQ_HOME", global = true)]
-    home: Option<PathBuf>,
-    /// Print help
-    #[arg(long, action = ArgAction::Help, global = true)]
-    help: Option<bool>,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-/// What `sealmq` can do.
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Make a CA; issue, list, renew and revoke certificates
-    #[command(subcommand)]
-    Ca(ca::CaVerb),
-    Keygen(keygen::Keygen),
-}
-
-impl Verb {
-    fn run(self, home: &Home) -> Result<(), CliError> {
-        match self {
-            Verb::Ca(verb) => say(&verb.run(home)?),
-            Verb::Keygen(verb) => say(&verb.run(home)?),
-        }
-    }
-}
+use output::{Output, Tint, printable, tint};
+use surroundings::Surroundings;
 
 /// The program `sealmq`: parses the arguments, runs the verb, reports.
 pub fn sealmq(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are such errors too, on stdout and with code 0.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
-        }
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let args = match Args::try_parse_from(&arguments) {
+        Ok(args) => args,
+        Err(error) => return not_parsed(&error, &arguments),
     };
-    let done = Home::find(arguments.home.as_deref()).and_then(|home| arguments.verb.run(&home));
-    match done {
+    let around = Surroundings::read();
+    let colours = io::stderr().is_terminal() && !around.no_color;
+    match run(args, around) {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "sealmq: {error}");
+            let text = error.to_string();
+            // An error without words has been said, or nobody is left to hear it.
+            if !text.is_empty() {
+                eprintln!("{} {}", tint("sealmq:", Tint::Alarm, colours), printable(&text));
+            }
             error.exit().into()
         }
     }
 }
 
-/// Prints a report on stdout.
+fn run(args: Args, around: Surroundings) -> Result<(), CliError> {
+    let home = args.home.filter(|home| !home.as_os_str().is_empty());
+    let base = || Base::find(home.as_deref(), around.clone());
+    if let Some(access) = args.verb.access() {
+        set_up_log(access);
+    }
+    match args.verb {
+        Verb::Create { topic, access, patience } => verbs::create::run(&base()?, &topic, &access, patience),
+        Verb::Pub(publish) => verbs::publish::run(&base()?, *publish),
+        Verb::Sub(subscribe) => verbs::subscribe::run(&base()?, *subscribe),
+        Verb::Topics { list, access, patience } => verbs::list::topics(&base()?, &list, &access, patience),
+        Verb::Members { topic, access, patience } => {
+            verbs::list::members(&base()?, &topic, &access, patience)
+        }
+        Verb::Ping { count, access, patience } => verbs::list::ping(&base()?, count, &access, patience),
+        Verb::Fingerprint { who, identity } => verbs::fingerprint::run(&base()?, &who, &identity),
+        Verb::Stats { access, patience } => verbs::list::stats(&base()?, &access, patience),
+        Verb::Shell { access } => shell::run(&base()?, &access),
+        Verb::Ca(verb) => say(&verb.run(&found(home.as_deref())?)?),
+        Verb::Keygen(verb) => say(&verb.run(&found(home.as_deref())?)?),
+        Verb::Completions { shell } => completions(shell),
+    }
+}
+
+/// A home that may still have to be made.
+fn found(home: Option<&Path>) -> Result<Home, CliError> {
+    Home::find(home)
+}
+
+/// Prints a report on standard output.
 fn say(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|e| CliError::other(format!("cannot write to stdout: {e}")))
+    let mut output = Output::new();
+    output.write(text.as_bytes())?;
+    output.flush()
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "sealmq", &mut script);
+    let mut output = Output::new();
+    output.write(&script)?;
+    output.flush()
+}
+
+/// Help and version are such errors too, on standard output and with code 0.
+fn not_parsed(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    // If the stream is closed, nobody wants to know.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done.into();
+    }
+    if arguments.iter().skip(1).any(|argument| argument == "-h" || argument == "-?") {
+        eprintln!("\n-h is the host, as in mosquitto_pub; for help say --help.");
+    }
+    Exit::Usage.into()
+}
+
+fn set_up_log(access: &Access) {
+    let level = if access.debug { LevelFilter::Debug } else { LevelFilter::Warn };
+    let config = ConfigBuilder::new().add_filter_allow_str("sealmq").build();
+    // Only a second logger is an error, and this is the first.
+    let _ = WriteLogger::init(level, config, io::stderr());
 }

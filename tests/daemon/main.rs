@@ -4,5 +4,6 @@
 mod files;
 mod limits;
 mod peers;
+mod session;
 mod signals;
 mod support;

@@ -94,7 +94,8 @@ fn is_ended_after(stream: &mut TcpStream, byte: u8) -> bool {
         return true;
     }
     match stream.read(&mut [0; 512]) {
-        Ok(_) => true,
+        // A refusal, or the end itself.
+        Ok(n) => n < 512,
         Err(e) => !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
     }
 }

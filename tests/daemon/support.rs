@@ -12,9 +12,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sealmq::base::Wall;
+use sealmq::crypto::cert::crl::Revocation;
 use sealmq::crypto::cert::issue::Issuer;
-use sealmq::crypto::cert::pem;
 use sealmq::crypto::cert::testing::{Seeded, World, world_at};
+use sealmq::crypto::cert::{Role, pem};
 use sealmq::crypto::key::PrivateKey;
 use tempfile::TempDir;
 
@@ -69,12 +70,23 @@ impl Home {
         fs::write(path, pem::certificate_to_pem(der)).expect("a certificate is written");
     }
 
-    /// A revocation list of this number, in place of the one before.
+    /// A revocation list of this number, in place of the one before. Nobody is revoked.
     pub fn write_crl(&self, number: u64) {
+        self.replace_crl(number, &[]);
+    }
+
+    /// The same, with one client's certificate on it.
+    pub fn write_crl_revoking(&self, number: u64, client: &str) {
+        let der = self.world.client(client).1;
+        let serial = *self.world.verified(&der, Role::Client).serial();
+        self.replace_crl(number, &[Revocation { serial, at: now() }]);
+    }
+
+    fn replace_crl(&self, number: u64, revoked: &[Revocation]) {
         let issuer = Issuer::new(&self.world.ca_key, &self.world.ca_cert_der).expect("they belong together");
         let start = self.world.now();
         let end = Wall(start.0 + 30 * 86_400_000);
-        let der = issuer.crl(number, &[], start, end, &mut Seeded::new(number)).expect("a list is made");
+        let der = issuer.crl(number, revoked, start, end, &mut Seeded::new(number)).expect("a list is made");
         let new = self.path("certs/.new");
         fs::write(&new, pem::crl_to_pem(&der)).expect("a list is written");
         fs::rename(new, self.path("certs/ca.crl")).expect("a list is replaced");

@@ -4,12 +4,13 @@ use clap::Args;
 
 use super::index::Index;
 use super::office::{Lock, Office, date, issue_error, shown};
+use crate::base::limits::{RSA_BITS_MAX, RSA_BITS_MIN};
 use crate::base::names::Name;
 use crate::cli::error::CliError;
 use crate::cli::home::Home;
 use crate::cli::keyfiles;
 use crate::cli::system::{SystemEntropy, now};
-use crate::crypto::cert::issue::{CA_DAYS, make_ca};
+use crate::crypto::cert::issue::{CA_DAYS, CA_DAYS_MAX, make_ca};
 use crate::crypto::cert::{Trust, pem};
 use crate::crypto::key::PrivateKey;
 
@@ -24,11 +25,11 @@ pub struct Init {
     #[arg(long, value_name = "NAME", default_value = "sealmq-ca")]
     name: Name,
     /// Days until it ends
-    #[arg(long, value_name = "N", default_value_t = CA_DAYS)]
+    #[arg(long, value_name = "N", default_value_t = CA_DAYS, value_parser = clap::value_parser!(u32).range(1..=i64::from(CA_DAYS_MAX)))]
     days: u32,
     /// Size of the RSA key
     // Ten years reach beyond 2030, until when NIST SP 800-57 takes 2048 bits for enough.
-    #[arg(long, value_name = "BITS", default_value_t = 3072)]
+    #[arg(long, value_name = "BITS", default_value_t = 3072, value_parser = parse_bits)]
     bits: usize,
 }
 
@@ -87,5 +88,10 @@ impl Init {
 /// A new RSA key of the size that was asked for.
 pub(in crate::cli) fn new_key(bits: usize) -> Result<PrivateKey, CliError> {
     PrivateKey::generate(bits, &mut SystemEntropy)
-        .map_err(|fault| CliError::usage(format!("the key {fault}")).remedy("choose with --bits N"))
+        .map_err(|fault| CliError::other(format!("the key {fault}")))
+}
+
+pub(in crate::cli) fn parse_bits(text: &str) -> Result<usize, String> {
+    let bits = text.parse().ok().filter(|bits| (RSA_BITS_MIN..=RSA_BITS_MAX).contains(bits));
+    bits.ok_or_else(|| format!("a key has {RSA_BITS_MIN} to {RSA_BITS_MAX} bits"))
 }

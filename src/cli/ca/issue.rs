@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::init::new_key;
+use super::init::{new_key, parse_bits};
 use super::office::{Office, date, shown};
 use crate::base::ids::Fingerprint;
+use crate::base::limits::LEAF_LIFETIME_MAX;
 use crate::base::names::Name;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::home::Home;
@@ -26,7 +27,7 @@ pub struct Issue {
     #[command(flatten)]
     terms: Terms,
     /// Size of the RSA key
-    #[arg(long, value_name = "BITS", default_value_t = 2048)]
+    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = parse_bits)]
     bits: usize,
 }
 
@@ -62,7 +63,7 @@ pub struct Renew {
     #[arg(long, value_name = "HOST,IP", value_delimiter = ',', value_parser = parse_host)]
     san: Vec<Host>,
     /// Days until it ends
-    #[arg(long, value_name = "N", default_value_t = LEAF_DAYS)]
+    #[arg(long, value_name = "N", default_value_t = LEAF_DAYS, value_parser = leaf_days())]
     days: u32,
 }
 
@@ -77,7 +78,7 @@ struct Terms {
     #[arg(long, value_name = "HOST,IP", value_delimiter = ',', value_parser = parse_host, requires = "broker")]
     san: Vec<Host>,
     /// Days until it ends
-    #[arg(long, value_name = "N", default_value_t = LEAF_DAYS)]
+    #[arg(long, value_name = "N", default_value_t = LEAF_DAYS, value_parser = leaf_days())]
     days: u32,
 }
 
@@ -94,14 +95,14 @@ impl Issue {
         }
         let certificate = self.terms.issue(&mut office, &self.name, &key.public())?;
         let mut report = describe(&certificate);
-        report += &match kept {
-            true => format!("kept {} as it was\n", shown(&path)),
-            false => format!("wrote {} (private)\n", shown(&path)),
+        report += &if kept {
+            format!("kept {} as it was\n", shown(&path))
+        } else {
+            format!("wrote {} (private)\n", shown(&path))
         };
         report += &wrote(home, &certificate);
         report += &office.refresh_crl()?.unwrap_or_default();
-        report +=
-            &next_step(&certificate, &format!("keys/{0}.key, certs/{0}.crt and certs/ca.crt", self.name));
+        report += &next_step(&certificate, true);
         Ok(report)
     }
 }
@@ -125,7 +126,7 @@ impl Sign {
         report += "compare the fingerprint with the one that keygen printed on that host\n";
         report += &wrote(home, &certificate);
         report += &office.refresh_crl()?.unwrap_or_default();
-        report += &next_step(&certificate, &format!("certs/{name}.crt and certs/ca.crt"));
+        report += &next_step(&certificate, false);
         Ok(report)
     }
 
@@ -153,7 +154,7 @@ impl Renew {
         let mut report = describe(&certificate);
         report += &wrote(home, &certificate);
         report += &office.refresh_crl()?.unwrap_or_default();
-        report += &next_step(&certificate, &format!("certs/{}.crt", self.name));
+        report += &next_step(&certificate, false);
         Ok(report)
     }
 
@@ -268,13 +269,18 @@ fn wrote(home: &Home, certificate: &Certificate) -> String {
     format!("wrote {}\n", shown(&home.certificate(certificate.name())))
 }
 
-fn next_step(certificate: &Certificate, files: &str) -> String {
+/// Where the files go: `key` if it was made here.
+fn next_step(certificate: &Certificate, with_key: bool) -> String {
+    let name = certificate.name();
+    let key = if with_key { format!("keys/{name}.key, ") } else { String::new() };
     match certificate.role() {
         Role::Client => format!(
-            "next: take {files} to the client's host, and certs/{}.crt to the broker's certs folder\n",
-            certificate.name()
+            "next: take {key}certs/{name}.crt and certs/ca.crt to the client's host\n\
+             \x20     and certs/{name}.crt to the broker's certs folder, so that others can find {name}\n",
         ),
-        Role::Broker => format!("next: take {files} and certs/ca.crl to the broker's host\n"),
+        Role::Broker => {
+            format!("next: take {key}certs/{name}.crt, certs/ca.crt and certs/ca.crl to the broker's host\n")
+        }
     }
 }
 
@@ -294,6 +300,11 @@ fn default_hosts() -> Vec<Host> {
         }
     }
     hosts
+}
+
+/// Refused before anything is written.
+fn leaf_days() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=LEAF_LIFETIME_MAX.as_secs() as i64 / 86_400)
 }
 
 pub(super) fn parse_fingerprint(text: &str) -> Result<Fingerprint, String> {

@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::home::Home;
 
 pub use init::Init;
-pub(super) use init::new_key;
+pub(super) use init::{new_key, parse_bits};
 pub(super) use issue::check_name;
 pub use issue::{Issue, Renew, Sign};
 pub use list::List;

@@ -44,6 +44,9 @@ impl Office {
     /// Takes the lock and reads all of the CA.
     pub fn open(home: &Home) -> Result<Office, CliError> {
         let lock = Lock::take(home)?;
+        if !home.ca_key().exists() {
+            return Err(no_ca(home));
+        }
         let key = keyfiles::read_private_key(&home.ca_key())?;
         let ca_der = keyfiles::read_certificate(&home.ca_certificate())?;
         let index = Index::read(home.issued())?;
@@ -128,8 +131,7 @@ impl Lock {
     /// Waits a while for a command that is at work.
     pub fn take(home: &Home) -> Result<Lock, CliError> {
         if !home.keys().is_dir() {
-            return Err(CliError::other(format!("there is no CA in {home}"))
-                .remedy(format!("make one: sealmq ca init --home {}", keyfiles::quoted(home.dir()))));
+            return Err(no_ca(home));
         }
         let path = home.keys().join(".ca.lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -149,6 +151,12 @@ impl Lock {
             }
         }
     }
+}
+
+fn no_ca(home: &Home) -> CliError {
+    let folder = keyfiles::quoted(home.dir());
+    CliError::other(format!("there is no CA in {home}"))
+        .remedy(format!("say where it is: --home DIR\nor make one: sealmq ca init --home {folder}"))
 }
 
 pub(super) fn issue_error(error: &IssueError) -> CliError {

@@ -14,6 +14,9 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
+use crate::cli::units;
+use crate::net::clock;
+
 /// Lines that wait for the thread, in bytes: a report on ten thousand connections fits.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// At the end, how long the last lines are waited for.
@@ -54,7 +57,8 @@ impl Sink {
     pub fn install(file: Option<&Path>, level: LevelFilter) -> io::Result<Sink> {
         let sink = Sink::start(file)?;
         let mut config = ConfigBuilder::new();
-        config.set_time_format_rfc3339().set_target_level(LevelFilter::Off);
+        // The sink writes the time, to the millisecond; the logger's own has nine digits or none.
+        config.set_time_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
         config.set_thread_level(LevelFilter::Off).set_location_level(LevelFilter::Off);
         let inner = WriteLogger::new(level, config.build(), sink.clone());
         log::set_max_level(level);
@@ -101,8 +105,11 @@ impl Sink {
 }
 
 impl Write for Sink {
-    /// Collects pieces; a line goes out when it is whole.
+    /// Collects pieces behind the time of the first; a line goes out when it is whole.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.line.is_empty() {
+            self.line.extend_from_slice(time().as_bytes());
+        }
         self.line.extend_from_slice(bytes);
         if self.line.ends_with(b"\n") {
             let line = std::mem::take(&mut self.line);
@@ -151,7 +158,7 @@ impl Target {
             return;
         }
         let why = self.failure.as_ref().map_or("too many at once".to_owned(), io::Error::to_string);
-        let note = format!("{} [WARN] {lost} lines of the log were lost: {why}\n", crate::net::clock::wall());
+        let note = format!("{}[WARN] {lost} lines of the log were lost: {why}\n", time());
         if let Err(e) = self.write(note.as_bytes()) {
             self.shared.lost_lines.fetch_add(lost, Ordering::Relaxed);
             self.fail(e);
@@ -181,6 +188,11 @@ impl Target {
             Err(e) => self.fail(e),
         }
     }
+}
+
+/// The time that a line begins with, in UTC.
+fn time() -> String {
+    format!("{} ", units::show_time(clock::wall()))
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -9,7 +9,7 @@ use crate::base::Now;
 use crate::broker::{Broker, Identity};
 use crate::cli::error::CliError;
 use crate::crypto::cert::Trust;
-use crate::net::broker::{ListenError, Listeners, News, Server, connections_within, raise_limit};
+use crate::net::broker::{ListenError, Listeners, News, Server, Watch, connections_within, raise_limit};
 use crate::net::{Clock, SystemEntropy};
 use crate::store::Memory;
 
@@ -43,6 +43,8 @@ fn start(settings: &Settings) -> Result<Running<'_>, CliError> {
     let places = &settings.places;
     let clock = Clock::new();
     let now = clock.now();
+    // Before the files are read, so that a change from now on is found.
+    let watch = Watch::new(places.watched(), now.mono);
     let Material { identity, trust, warnings } = material::load(places, now.wall)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     keep_crl_number(places, &trust);
@@ -63,7 +65,7 @@ fn start(settings: &Settings) -> Result<Running<'_>, CliError> {
     log_identity(&identity);
     let mut core = Broker::new(config, identity, trust.clone(), Box::new(store), Box::new(entropy), now);
     know_clients(places, &trust, &mut core, now);
-    let server = Server::new(core, clock, listeners, places.watched())
+    let server = Server::new(core, clock, listeners, watch)
         .map_err(|e| CliError::other(format!("cannot poll sockets and signals: {e}")))?;
     announce(&server)?;
     Ok(Running { settings, server, trust, certificate_der })

@@ -35,6 +35,8 @@ use crate::crypto::rng::Rng;
 
 /// Ten years.
 pub const CA_DAYS: u32 = 3652;
+/// Thirty years: a CA is replaced long before, and the time fits every encoding.
+pub const CA_DAYS_MAX: u32 = 30 * 366;
 /// One below the most that the profile takes, for a clock that runs through the night.
 pub const LEAF_DAYS: u32 = 397;
 
@@ -278,9 +280,6 @@ impl fmt::Display for IssueError {
 }
 
 impl std::error::Error for IssueError {}
-
-/// Thirty years: a CA is replaced long before, and the time fits every encoding.
-const CA_DAYS_MAX: u32 = 30 * 366;
 
 // A certificate made by a clock that is ahead must not be refused as too long.
 const _: () = assert!(LEAF_DAYS as u64 * 86_400 + CLOCK_SKEW.as_secs() < LEAF_LIFETIME_MAX.as_secs());

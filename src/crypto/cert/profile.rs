@@ -120,9 +120,21 @@ impl Leaf<'_> {
         })
     }
 
-    /// Every rule that is broken, for whoever looks into a certificate.
-    pub fn faults(&self) -> Vec<CertFault> {
-        LEAF_RULES.iter().filter_map(|rule| rule(self).err()).collect()
+    /// Every rule that is broken, and whether the host that was asked for is missing.
+    pub fn faults(&self, host: Option<&str>) -> Vec<CertFault> {
+        let mut faults: Vec<CertFault> = LEAF_RULES.iter().filter_map(|rule| rule(self).err()).collect();
+        let named =
+            |host| host_names(self).is_ok_and(|hosts| Host::parse(host).is_some_and(|h| hosts.contains(&h)));
+        if host.is_some_and(|host| !named(host)) {
+            faults.push(CertFault::WrongName);
+        }
+        faults
+    }
+
+    /// What its being in force depends on.
+    pub fn identity(&self) -> Result<(Serial, Wall, Wall), CertFault> {
+        let (not_before, not_after) = validity(self.fields)?;
+        Ok((serial(self.fields)?, not_before, not_after))
     }
 }
 
@@ -247,10 +259,14 @@ fn no_name_constraints(fields: &Fields<'_>) -> Result<(), CertFault> {
 fn critical_known(fields: &Fields<'_>) -> Result<(), CertFault> {
     for extension in fields.extensions.iter().filter(|e| e.critical) {
         match extension.oid.as_str() {
-            BASIC_CONSTRAINTS | KEY_USAGE | EXTENDED_KEY_USAGE | ALTERNATIVE_NAME => {}
+            BASIC_CONSTRAINTS | KEY_USAGE => {}
             // RFC 5280, 4.2.1.1 and 4.2.1.2: never critical.
             AUTHORITY_KEY_ID => return Err(CertFault::Criticality("authority key identifier")),
             SUBJECT_KEY_ID => return Err(CertFault::Criticality("subject key identifier")),
+            // 4.2.1.6: not beside a subject, which is never empty here.
+            ALTERNATIVE_NAME => return Err(CertFault::Criticality("alternative names")),
+            // 4.2.1.12 leaves it open, CA/Browser Forum BR 7.1.2.7.6 does not.
+            EXTENDED_KEY_USAGE => return Err(CertFault::Criticality("extended key usage")),
             unknown => return Err(CertFault::UnknownCritical(unknown.to_owned())),
         }
     }

@@ -79,10 +79,20 @@ impl Trust {
     /// Whether a certificate that met the profile is in force: at every handshake, and again
     /// when the clock has moved on or the revocation list has changed.
     pub fn judge(&self, certificate: &Certificate, now: Wall) -> Result<(), CertFault> {
-        if self.is_revoked(certificate.serial()) {
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+        self.judge_leaf(certificate.serial(), not_before, not_after, now)
+    }
+
+    fn judge_leaf(
+        &self,
+        serial: &Serial,
+        not_before: Wall,
+        not_after: Wall,
+        now: Wall,
+    ) -> Result<(), CertFault> {
+        if self.is_revoked(serial) {
             return Err(CertFault::Revoked);
         }
-        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
         if now > not_after + CLOCK_SKEW {
             return Err(CertFault::Expired { not_after });
         }
@@ -104,16 +114,19 @@ impl Trust {
         Ok(())
     }
 
-    /// Every rule that a certificate breaks, for whoever looks into one; of one that cannot
-    /// be read, the first. [`Trust::verify`] says the first only.
-    pub fn faults(&self, der: &[u8], role: Role, now: Wall) -> Vec<CertFault> {
+    /// Every rule that a certificate breaks, as a broker's for `host` too, for whoever looks
+    /// into one; of one that cannot be read, the first. [`Trust::verify`] says the first only.
+    pub fn faults(&self, der: &[u8], role: Role, host: Option<&str>, now: Wall) -> Vec<CertFault> {
         let fields = match Fields::read(der) {
             Ok(fields) => fields,
             Err(fault) => return vec![fault],
         };
         let leaf = Leaf { fields: &fields, authority: &self.authority, role };
-        let faults = leaf.faults();
-        if faults.is_empty() { self.verify(der, role, now).err().into_iter().collect() } else { faults }
+        let mut faults = leaf.faults(host);
+        if let Ok((serial, not_before, not_after)) = leaf.identity() {
+            faults.extend(self.judge_leaf(&serial, not_before, not_after, now).err());
+        }
+        faults
     }
 
     /// The highest number that a revocation list had.

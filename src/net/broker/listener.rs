@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for bad in ["", "7883", "localhost", "127.0.0.1:x", "127.0.0.1:70000", "::1:7883"] {
+        for bad in ["", "7883", "localhost", "127.0.0.1:x", "127.0.0.1:70000"] {
             assert!(matches!(bind(&[bad]), Err(ListenError::Resolve { .. })), "{bad:?}");
         }
     }

@@ -18,7 +18,6 @@ mod watch;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll};
@@ -26,6 +25,7 @@ use mio::{Events, Interest, Poll};
 pub use descriptors::{connections_within, raise_limit};
 pub use listener::{ListenError, Listeners};
 pub use token::LISTENERS_MAX;
+pub use watch::Watch;
 
 use super::Clock;
 use crate::base::ids::ConnId;
@@ -35,7 +35,6 @@ use closing::Closing;
 use signals::{Request, Signals};
 use socket::{Received, Sent, Socket, Sockets};
 use token::Source;
-use watch::Watch;
 
 /// Connections accepted in one tick.
 const ACCEPTS_PER_TICK: usize = 64;
@@ -83,13 +82,9 @@ pub enum News {
 }
 
 impl Server {
-    /// Puts a core behind listening sockets. `watched` are the files whose change is news.
-    pub fn new(
-        core: Broker,
-        clock: Clock,
-        mut listeners: Listeners,
-        watched: Vec<PathBuf>,
-    ) -> io::Result<Server> {
+    /// Puts a core behind listening sockets. `watch` has the files whose change is news, as
+    /// they were before the core's makers read them.
+    pub fn new(core: Broker, clock: Clock, mut listeners: Listeners, watch: Watch) -> io::Result<Server> {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), token::SIGNALS)?;
         listeners.register(poll.registry())?;
@@ -101,7 +96,7 @@ impl Server {
             listeners,
             sockets: Sockets::default(),
             closing: Closing::default(),
-            watch: Watch::new(watched, clock.mono()),
+            watch,
             to_read: VecDeque::new(),
             to_write: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
@@ -115,7 +110,9 @@ impl Server {
         self.listeners.addresses()
     }
 
+    /// The core, to be told what the news brought; what that leads to is done without waiting.
     pub fn core_mut(&mut self) -> &mut Broker {
+        self.work_left = true;
         &mut self.core
     }
 
@@ -139,8 +136,7 @@ impl Server {
         let now = self.clock.now();
         let signalled = self.note(events, now.mono);
         if signalled && let Some(news) = self.obey_signals(now) {
-            // What else the poll brought is served after the news.
-            self.work_left = true;
+            self.work_left = true; // What else the poll brought is served after the news.
             return Ok(Some(news));
         }
         self.accept(now);
@@ -176,7 +172,8 @@ impl Server {
             // While the core takes nobody, there is nothing to try again for.
             self.listeners.poll_timeout().filter(|_| self.core.can_accept()),
             self.closing.poll_timeout(),
-            self.watch.poll_timeout(),
+            // A broker that ends reads no files any more.
+            self.watch.poll_timeout().filter(|_| self.drain_until.is_none()),
             self.drain_until,
         ];
         let next = deadlines.into_iter().flatten().min()?;

@@ -1,0 +1,88 @@
+//! The examples below each verb's help.
+
+pub const SEALMQ: &str = "\
+Examples:
+  sealmq ca init                                   make a CA, then: sealmq ca issue NAME
+  sealmq create home/kitchen                       make a topic for all known clients
+  sealmq pub -t home/kitchen -m 21.5               publish to it
+  sealmq sub -t 'home/#' -v                        print what was and will be published
+  sealmq shell                                     do all of it by hand
+
+Exit codes: 0 done, 1 other, 2 usage, 3 broker unreachable, 4 certificate or authentication refused,
+5 denied on the topic, 6 no topic key yet, 7 integrity, 27 timed out.";
+
+pub const CREATE: &str = "\
+Examples:
+  sealmq create home/kitchen                       for all clients that the broker knows
+  sealmq create home/door --to alice,bob           for these two, and you
+  sealmq create notes --only-me                    for nobody else
+  sealmq create ci/builds --durability disk --retain-age 7d --retain-bytes 1GiB";
+
+pub const PUB: &str = "\
+Examples:
+  sealmq pub -t home/kitchen -m 21.5               one message
+  sealmq pub -t ci/log -f build.log                a file as one message
+  journalctl -f | sealmq pub -t host/journal -l    a message a line, as they come
+  date | sealmq pub -t now -s -v                   all of the input; prints the offset it got
+
+It exits with 0 only when the broker has answered every message; else it says how many.";
+
+pub const SUB: &str = "\
+Examples:
+  sealmq sub -t home/kitchen                       all past messages, then new ones
+  sealmq sub -t 'home/+/temperature' -v --from latest
+  sealmq sub -t ci/builds --from since=2h -e       the last two hours, then exit
+  sealmq sub -t home/kitchen -C 1 -W 10            one message, or exit code 27 after 10 s
+  sealmq sub -t 'home/#' -F '%I %s %t: %p'         time, sender, topic and payload
+  sealmq sub -t 'home/#' -J | jq .payload          one JSON object a line";
+
+pub const TOPICS: &str = "\
+Examples:
+  sealmq topics                                    names of the topics you can read
+  sealmq topics -v                                 with owner, size, offsets and retention
+  sealmq topics --all 'home/#'                     also those you are no member of";
+
+pub const MEMBERS: &str = "\
+Examples:
+  sealmq members home/kitchen                      name, role and fingerprint of each
+  sealmq members home/kitchen --as alice -h broker.lan";
+
+pub const PING: &str = "\
+Examples:
+  sealmq ping                                      exit code 0: the broker is up and knows you
+  sealmq ping -c 5 -h broker.lan
+  sealmq ping -W 30 && start-sensors               wait up to half a minute for the broker";
+
+pub const FINGERPRINT: &str = "\
+Examples:
+  sealmq fingerprint                               your own: read it to others over the phone
+  sealmq fingerprint alice bob                     of certs/alice.crt and certs/bob.crt
+  sealmq fingerprint /media/usb/carol.crt          of a certificate file";
+
+pub const STATS: &str = "\
+Examples:
+  sealmq stats                                     a counter a line
+  sealmq stats | grep connections
+  watch sealmq stats -h broker.lan";
+
+pub const SHELL: &str = "\
+Examples:
+  sealmq shell                                     then: help
+  sealmq shell --as alice -h broker.lan
+  echo 'publish home/kitchen 21.5' | sealmq shell   commands from a file or a pipe
+
+Commands typed at the prompt are kept in the state folder (~/.local/state/sealmq), messages to be published
+among them, readable by you alone. Begin a line with a space to leave it out.";
+
+pub const COMPLETIONS: &str = "\
+Examples:
+  sealmq completions bash > ~/.local/share/bash-completion/completions/sealmq
+  sealmq completions zsh > ~/.zfunc/_sealmq
+  sealmq completions fish > ~/.config/fish/completions/sealmq.fish";
+
+pub const CA: &str = "\
+Examples:
+  sealmq ca init                                   make a CA: keys/ca.key and certs/ca.crt
+  sealmq ca issue --broker broker                  a broker's key and certificate, for this host
+  sealmq ca issue alice                            a client's
+  sealmq ca list --expiring 30d";

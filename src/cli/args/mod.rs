@@ -1,0 +1,399 @@
+//! What can be typed: `sealmq`'s verbs and their flags, as they were typed, not what they mean.
+//!
+//! Flags that `mosquitto_pub` and `mosquitto_sub` have for the same thing are the same here,
+//! which is why `-h` is the host and help is `--help` alone.
+
+mod examples;
+pub mod foreign;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+use super::ca::CaVerb;
+use super::format::Format;
+use super::keygen::Keygen;
+use super::units::{self, Place};
+use crate::base::names::{Name, TopicFilter, TopicName};
+use crate::client::{History, Join};
+use crate::wire::values::Durability;
+use foreign::{ForeignPub, ForeignSub};
+
+/// Publish and subscribe through a broker that cannot read what it carries.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sealmq",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = examples::SEALMQ,
+    infer_subcommands = false
+)]
+pub struct Args {
+    /// Print help
+    #[arg(long, global = true, action = ArgAction::Help, help_heading = "Other")]
+    help: Option<bool>,
+    /// Folder with keys/, certs/ and perhaps sealmq.toml [default: here if it has keys/ and certs/,
+    /// else ~/.config/sealmq]
+    #[arg(long, value_name = "DIR", global = true, env = "SEALMQ_HOME", hide_env_values = true)]
+    pub home: Option<PathBuf>,
+    /// Print the version
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a topic and choose who can read it
+    #[command(after_help = examples::CREATE)]
+    Create {
+        #[command(flatten)]
+        topic: NewTopic,
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Publish messages to a topic
+    #[command(name = "pub", visible_alias = "publish", after_help = examples::PUB)]
+    Pub(Box<Publish>),
+    /// Subscribe to topics and print their messages, past and new
+    #[command(name = "sub", visible_alias = "subscribe", after_help = examples::SUB)]
+    Sub(Box<Subscribe>),
+    /// List topics
+    #[command(after_help = examples::TOPICS)]
+    Topics {
+        #[command(flatten)]
+        list: TopicList,
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Show who is a member of a topic, as its signed records say
+    #[command(after_help = examples::MEMBERS)]
+    Members {
+        topic: TopicName,
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Connect, ask the broker for a sign of life, and say how long it took
+    #[command(after_help = examples::PING)]
+    Ping {
+        /// How many to send, one a second
+        #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        count: u32,
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Print the fingerprint of your key, or of other certificates
+    #[command(after_help = examples::FINGERPRINT)]
+    Fingerprint {
+        /// Names of certificates in the home folder, or certificate files; none: your own
+        who: Vec<OsString>,
+        #[command(flatten)]
+        identity: Identity,
+    },
+    /// Print the broker's counters
+    #[command(after_help = examples::STATS)]
+    Stats {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Talk to the broker by hand, while messages keep arriving
+    #[command(after_help = examples::SHELL)]
+    Shell {
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Make a CA; issue, list, renew and revoke certificates
+    #[command(subcommand, after_help = examples::CA)]
+    Ca(CaVerb),
+    Keygen(Keygen),
+    /// Write completions for your shell to standard output
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Verb {
+    /// Where it connects to and as whom, if it does.
+    pub fn access(&self) -> Option<&Access> {
+        match self {
+            Verb::Create { access, .. }
+            | Verb::Topics { access, .. }
+            | Verb::Members { access, .. }
+            | Verb::Ping { access, .. }
+            | Verb::Stats { access, .. }
+            | Verb::Shell { access } => Some(access),
+            Verb::Pub(publish) => Some(&publish.access),
+            Verb::Sub(subscribe) => Some(&subscribe.access),
+            Verb::Fingerprint { .. } | Verb::Ca(_) | Verb::Keygen(_) | Verb::Completions { .. } => None,
+        }
+    }
+}
+
+/// Who one is.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Who you are")]
+pub struct Identity {
+    /// The client whose key and certificate to use [env: SEALMQ_AS; default: the only one in the home]
+    #[arg(long = "as", value_name = "NAME")]
+    pub as_name: Option<Name>,
+    /// Key file, instead of keys/NAME.key
+    #[arg(long, value_name = "FILE", requires = "cert", conflicts_with = "as_name")]
+    pub key: Option<PathBuf>,
+    /// Certificate file, instead of certs/NAME.crt
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The CA's certificate, instead of certs/ca.crt
+    #[arg(long, value_name = "FILE")]
+    pub cafile: Option<PathBuf>,
+}
+
+/// Who one is and where the broker is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Access {
+    #[command(flatten)]
+    pub identity: Identity,
+    /// The broker's host [env: SEALMQ_HOST; default: localhost]
+    #[arg(short = 'h', long, value_name = "HOST", help_heading = "Where the broker is")]
+    pub host: Option<String>,
+    /// The broker's port [env: SEALMQ_PORT; default: 7883]
+    #[arg(short, long, value_name = "PORT", help_heading = "Where the broker is")]
+    pub port: Option<u16>,
+    /// Say on standard error what is going on
+    #[arg(short, long, help_heading = "Other")]
+    pub debug: bool,
+}
+
+/// For verbs that `mosquitto` does not have, -W is free to mean this.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Patience {
+    /// Keep trying to reach the broker for so long
+    #[arg(
+        short = 'W',
+        long = "wait-for-broker",
+        value_name = "SECONDS",
+        value_parser = units::seconds,
+        help_heading = "Where the broker is"
+    )]
+    pub wait: Option<Duration>,
+}
+
+/// A topic to be made; the shell's `create` takes the same.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NewTopic {
+    /// The topic's name, such as home/kitchen/temperature
+    pub topic: TopicName,
+    /// Clients who can read it, besides you [default: all that the broker knows]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with = "only_me")]
+    pub to: Vec<Name>,
+    /// Nobody but you
+    #[arg(long)]
+    pub only_me: bool,
+    /// Let clients in that this computer has not seen before, without asking
+    #[arg(long)]
+    pub trust_new: bool,
+    /// When a publish is answered: at once, or when it is on the broker's disk
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Memory)]
+    pub durability: DurabilityArg,
+    /// Messages to keep [default: 10000]
+    #[arg(long, value_name = "COUNT")]
+    pub retain_count: Option<u64>,
+    /// Bytes to keep, such as 64MiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    pub retain_bytes: Option<u64>,
+    /// How long to keep messages, such as 12h or 7d [default: without end]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub retain_age: Option<Duration>,
+    /// How others may join: ask an owner, be let in by an owner's client, or not at all
+    #[arg(long, alias = "join", value_enum, default_value_t = PolicyArg::Ask)]
+    pub policy: PolicyArg,
+    /// What of the past a later member can read
+    #[arg(long, value_enum, default_value_t = HistoryArg::All)]
+    pub history: HistoryArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityArg {
+    Memory,
+    Disk,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyArg {
+    Ask,
+    Open,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HistoryArg {
+    All,
+    SinceJoin,
+}
+
+/// `pub`.
+#[derive(Debug, clap::Args)]
+pub struct Publish {
+    /// The topic to publish to
+    #[arg(short, long, value_name = "TOPIC")]
+    pub topic: TopicName,
+    #[command(flatten)]
+    pub source: Source,
+    /// Print topic and offset of each message once it is stored
+    #[arg(short, long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub patience: Patience,
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    pub foreign: ForeignPub,
+}
+
+/// Where messages come from: exactly one of these.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Source {
+    /// Send this text
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub message: Option<OsString>,
+    /// Send a file's content as one message; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Send each line of standard input as a message
+    #[arg(short = 'l', long)]
+    pub stdin_line: bool,
+    /// Send all of standard input as one message
+    #[arg(short = 's', long)]
+    pub stdin_file: bool,
+    /// Send one empty message
+    #[arg(short, long)]
+    pub null_message: bool,
+}
+
+/// `sub`.
+#[derive(Debug, clap::Args)]
+pub struct Subscribe {
+    /// A topic, or a filter: + stands for one level, # for all that follow; may be repeated
+    #[arg(short, long = "topic", value_name = "FILTER", required = true)]
+    pub topics: Vec<TopicFilter>,
+    /// Leave out topics that this filter matches; may be repeated
+    #[arg(short = 'T', long, value_name = "FILTER")]
+    pub filter_out: Vec<TopicFilter>,
+    /// Where to begin: earliest, latest, last=N, since=TIME or offset=N. TIME is 2026-11-23T08:00:00Z,
+    /// a time ago such as 10m, or Unix seconds
+    #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = Place::parse)]
+    pub from: Place,
+    /// Exit after so many messages
+    #[arg(short = 'C', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Exit with code 27 after so many seconds
+    #[arg(short = 'W', value_name = "SECONDS", value_parser = units::seconds)]
+    pub timeout: Option<Duration>,
+    /// Exit when all past messages have been printed
+    #[arg(short = 'e', long)]
+    pub exit_when_caught_up: bool,
+    /// Exit when subscribed
+    #[arg(short = 'E', long)]
+    pub exit_when_subscribed: bool,
+    /// If a topic is not there yet, wait for it instead of failing
+    #[arg(long)]
+    pub wait_for_topic: bool,
+    #[command(flatten)]
+    pub output: SubOutput,
+    /// Keep trying to reach the broker for so long, the first time
+    #[arg(
+        long = "wait-for-broker",
+        value_name = "SECONDS",
+        value_parser = units::seconds,
+        help_heading = "Where the broker is"
+    )]
+    pub wait_for_broker: Option<Duration>,
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    pub foreign: ForeignSub,
+}
+
+/// How `sub` prints.
+#[derive(Debug, clap::Args)]
+pub struct SubOutput {
+    /// Print the topic before each message
+    #[arg(short, long, conflicts_with_all = ["format", "json"])]
+    pub verbose: bool,
+    /// Print as FORMAT says: %t topic, %p payload, %x payload in hex, %o offset, %s sender, %f its fingerprint,
+    /// %I time, %U Unix time, %l length, %j JSON; @ and a letter as in date(1)
+    #[arg(
+        short = 'F',
+        value_name = "FORMAT",
+        allow_hyphen_values = true,
+        value_parser = Format::parse,
+        conflicts_with = "json"
+    )]
+    pub format: Option<Format>,
+    /// Print one JSON object a line
+    #[arg(short = 'J', long)]
+    pub json: bool,
+    /// Print no newline behind a message
+    #[arg(short = 'N')]
+    pub no_newline: bool,
+}
+
+/// `topics`; the shell takes the same.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopicList {
+    /// Only those that this filter matches
+    #[arg(default_value = "#")]
+    pub filter: TopicFilter,
+    /// Print a table of all that the broker knows of them
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Also those that you are no member of
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+impl From<DurabilityArg> for Durability {
+    fn from(arg: DurabilityArg) -> Durability {
+        match arg {
+            DurabilityArg::Memory => Durability::Memory,
+            DurabilityArg::Disk => Durability::Disk,
+        }
+    }
+}
+
+impl From<PolicyArg> for Join {
+    fn from(arg: PolicyArg) -> Join {
+        match arg {
+            PolicyArg::Ask => Join::Ask,
+            PolicyArg::Open => Join::Open,
+            PolicyArg::Closed => Join::Closed,
+        }
+    }
+}
+
+impl From<HistoryArg> for History {
+    fn from(arg: HistoryArg) -> History {
+        match arg {
+            HistoryArg::All => History::All,
+            HistoryArg::SinceJoin => History::SinceJoin,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

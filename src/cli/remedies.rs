@@ -1,0 +1,98 @@
+//! What a failure of the floors below means to a person: exit code and remedy.
+
+use super::error::{CliError, Exit};
+use super::payload::PayloadError;
+use crate::client::{Disconnect, Failure};
+
+impl From<PayloadError> for CliError {
+    fn from(error: PayloadError) -> CliError {
+        let remedy = match &error {
+            PayloadError::TooLong { .. } => "publish it in parts",
+            PayloadError::File { .. } => "name a file that you can read",
+            PayloadError::Stdin(_) => "pipe something into it, or give -m TEXT or -f FILE",
+        };
+        CliError::other(error.to_string()).remedy(remedy)
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> CliError {
+        with_remedy(CliError::new(exit(failure.exit_code()), failure.to_string()), failure_remedy(&failure))
+    }
+}
+
+impl From<Disconnect> for CliError {
+    fn from(reason: Disconnect) -> CliError {
+        with_remedy(CliError::new(exit(reason.exit_code()), reason.to_string()), disconnect_remedy(&reason))
+    }
+}
+
+fn with_remedy(error: CliError, remedy: Option<String>) -> CliError {
+    match remedy {
+        Some(remedy) => error.remedy(remedy),
+        None => error,
+    }
+}
+
+/// The code of a failure or disconnect, as the client's room numbers them.
+fn exit(code: u8) -> Exit {
+    match code {
+        0 => Exit::Done,
+        2 => Exit::Usage,
+        3 => Exit::Unreachable,
+        4 => Exit::Refused,
+        5 => Exit::Denied,
+        6 => Exit::NoKey,
+        7 => Exit::Integrity,
+        27 => Exit::TimedOut,
+        _ => Exit::Other,
+    }
+}
+
+/// What to do about a failure, where its own sentence does not say so.
+fn failure_remedy(failure: &Failure) -> Option<String> {
+    let remedy = match failure {
+        Failure::Session(reason) => return disconnect_remedy(reason),
+        Failure::ConnectionLost => "look whether it was done, then try again".to_owned(),
+        Failure::NotMember(topic) => {
+            format!("its owner can be seen with `sealmq topics --all -v '{topic}'`; ask there to be let in")
+        }
+        Failure::MayNotCreate(_) => {
+            "who may create which names stands in the broker's configuration, under create_rules".to_owned()
+        }
+        Failure::NoKey(_) => "wait until the topic's owner has granted it, then try again".to_owned(),
+        Failure::Integrity(topic, _) => {
+            format!("do not go on with {topic} before you know why; ask its owner over another way")
+        }
+        Failure::TwoKeys { .. } => {
+            "have the one that is not right revoked: `sealmq ca revoke` on the CA's host".to_owned()
+        }
+        Failure::UnknownClients(_) => {
+            "connect once as that client (`sealmq ping --as NAME`), or put its certificate into the broker's certs/"
+                .to_owned()
+        }
+        Failure::TooLarge { .. } => "publish it in parts".to_owned(),
+        _ => return None,
+    };
+    Some(remedy)
+}
+
+fn disconnect_remedy(reason: &Disconnect) -> Option<String> {
+    let remedy = match reason {
+        Disconnect::Unreachable(_) => {
+            "is sealmqd running there? -h HOST -p PORT say where; --wait-for-broker SECONDS keeps trying"
+        }
+        Disconnect::WrongHost { .. } => {
+            "dial it by a name of its certificate, or issue one with `sealmq ca issue --broker NAME --san HOST`"
+        }
+        Disconnect::BrokerCertificate(_) => {
+            "is certs/ca.crt the certificate of the broker's CA? --cafile names another"
+        }
+        Disconnect::HandshakeTimeout => "is it a sealmqd that listens there? the default port is 7883",
+        Disconnect::Refused { .. } => {
+            "`sealmq fingerprint` says who you are; `sealmq ca list` on the CA's host says who is in force"
+        }
+        _ => return None,
+    };
+    Some(remedy.to_owned())
+}

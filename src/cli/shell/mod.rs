@@ -1,0 +1,382 @@
+//! `sealmq shell`: commands by hand, or from a script, while messages keep arriving.
+//!
+//! The client runs on the main thread; a thread of its own waits for lines and wakes it.
+
+mod answers;
+mod command;
+mod complete;
+mod input;
+mod screen;
+pub mod words;
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::base::Mono;
+use crate::base::names::{TopicFilter, TopicName};
+use crate::cli::access::Base;
+use crate::cli::args::{self, Access};
+use crate::cli::error::{CliError, Exit};
+use crate::cli::link::Link;
+use crate::cli::output::printable;
+use crate::cli::state::Seen;
+use crate::cli::verbs::create::{self, NewReaders, Plan};
+use crate::client::{Event, Ticket};
+use command::Command;
+use complete::Vocabulary;
+use input::{Input, Typed};
+use screen::Screen;
+
+pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
+    let link = Link::prepare(base, access)?;
+    let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let colours = io::stdout().is_terminal() && !base.around.no_color;
+    let vocabulary = Vocabulary::default();
+    let waker = link.connection().waker();
+    let (input, screen) = if interactive {
+        let (input, printer) = Input::terminal(waker, vocabulary.clone(), &link.state.path("history"))?;
+        // Between two prompts Ctrl-C is nobody's; it is not to end the shell.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)));
+        let screen = match printer {
+            Some(printer) => Screen::above_prompt(printer, colours),
+            None => Screen::plain(colours),
+        };
+        (input, screen)
+    } else {
+        (Input::script(waker), Screen::plain(colours))
+    };
+    let seen = Seen::open(link.state.clone())?;
+    let shell = Shell {
+        link,
+        input,
+        screen,
+        seen,
+        vocabulary,
+        interactive,
+        asked: HashMap::new(),
+        question: None,
+        line: None,
+        online: Online::Not { said: None },
+        behind: Vec::new(),
+        leaving: Leaving::No,
+        failure: None,
+    };
+    shell.run()
+}
+
+struct Shell {
+    link: Link,
+    input: Input,
+    screen: Screen,
+    seen: Seen,
+    vocabulary: Vocabulary,
+    /// A person is there, who can be asked and can say when it is enough.
+    interactive: bool,
+    /// Requests that are not answered yet.
+    asked: HashMap<Ticket, Asked>,
+    /// A topic that waits for a yes.
+    question: Option<Plan>,
+    /// The line that is being seen to.
+    line: Option<u64>,
+    online: Online,
+    /// Topics whose past has not all come yet.
+    behind: Vec<TopicName>,
+    leaving: Leaving,
+    /// What the last command that failed did: a script's exit code.
+    failure: Option<CliError>,
+}
+
+/// What a request was for.
+enum Asked {
+    Create(Box<Plan>),
+    /// Whom the broker knows, for a topic about to be made.
+    Readers(Box<args::NewTopic>),
+    Subscribe(TopicFilter),
+    Unsubscribe(TopicFilter),
+    Publish,
+    Topics(args::TopicList),
+    Members,
+    Ping,
+    Stats,
+    /// Words for completion, which nobody asked for.
+    Words,
+}
+
+/// How the connection stands.
+enum Online {
+    Yes {
+        broker: String,
+    },
+    /// What was said about it, so that it is not said at every attempt.
+    Not {
+        said: Option<String>,
+    },
+    /// It will not come back.
+    Over,
+}
+
+impl Shell {
+    fn run(mut self) -> Result<(), CliError> {
+        if self.interactive {
+            self.screen.say("help lists the commands, Ctrl-D leaves.")?;
+        }
+        self.set_prompt();
+        while !self.has_left() {
+            // Events come before lines: a wake-up that is used up here leaves its line to be seen.
+            let mut moved = false;
+            while let Some(event) = self.event(Some(self.link.now().mono))? {
+                self.hear(event)?;
+                moved = true;
+            }
+            if let Some(typed) = self.next_typed() {
+                self.typed(typed)?;
+                moved = true;
+            }
+            if !moved && matches!(self.online, Online::Over) {
+                // Only a line can come now, and any line leaves.
+                self.input.wait();
+                self.leaving = Leaving::Left;
+            } else if !moved {
+                self.screen.flush()?;
+                if let Some(event) = self.event(self.deadline())? {
+                    self.hear(event)?;
+                }
+            }
+        }
+        self.screen.close()?;
+        match self.failure {
+            // A person has seen what failed, and has gone on.
+            Some(failure) if !self.interactive || matches!(self.online, Online::Over) => {
+                Err(CliError::new(failure.exit(), ""))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The next event. A session that is over for good ends a script, and tells a person.
+    fn event(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
+        if matches!(self.online, Online::Over) {
+            return Ok(None);
+        }
+        match self.link.next(deadline) {
+            Err(error) if self.interactive && error.exit() != Exit::Done => {
+                self.screen.complain(&printable(&error.to_string()))?;
+                self.screen.remark("the session is over; Enter leaves")?;
+                self.online = Online::Over;
+                self.failure = Some(error);
+                self.set_prompt();
+                self.line_done();
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// A line, if one may be looked at now: a script's only once there is a session.
+    fn next_typed(&mut self) -> Option<Typed> {
+        let ready = self.interactive || matches!(self.online, Online::Yes { .. });
+        if ready && self.leaving == Leaving::No { self.input.take() } else { None }
+    }
+
+    fn typed(&mut self, typed: Typed) -> Result<(), CliError> {
+        match typed {
+            Typed::End => self.leave(),
+            Typed::Line { number, text } => {
+                self.line = Some(number);
+                let done = self.obey(&text);
+                match done {
+                    Ok(Course::Done) => self.line_done(),
+                    Ok(Course::Asked) => {}
+                    Err(error) if error.exit() == Exit::Done => return Err(error),
+                    Err(error) => self.failed(error)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, text: &str) -> Result<Course, CliError> {
+        if let Some(plan) = self.question.take() {
+            return self.decide(plan, text);
+        }
+        let Some(command) = command::parse(text).map_err(CliError::usage)? else { return Ok(Course::Done) };
+        match command {
+            Command::Create(topic) => self.create(topic),
+            Command::Subscribe { filters, more, from } => {
+                let start = from.start(self.link.now().wall);
+                for filter in filters.into_iter().chain(more) {
+                    let ticket = self.link.core().subscribe(filter.clone(), start);
+                    self.asked.insert(ticket, Asked::Subscribe(filter));
+                }
+                Ok(Course::Asked)
+            }
+            Command::Publish { words, topic, message } => {
+                let (topic, text) = command::publish_parts(words, topic, message).map_err(CliError::usage)?;
+                crate::cli::payload::check_length(text.as_bytes(), "the message")?;
+                let ticket = self.link.core().publish(&topic, text.as_bytes());
+                let ticket =
+                    ticket.map_err(|full| CliError::other(full.to_string()).remedy("wait a moment"))?;
+                self.ask(ticket, Asked::Publish)
+            }
+            Command::Unsubscribe { filter } => {
+                let ticket = self.link.core().unsubscribe(filter.clone());
+                self.ask(ticket, Asked::Unsubscribe(filter))
+            }
+            Command::Topics(list) => {
+                let ticket = self.link.core().topics(list.filter.clone());
+                self.ask(ticket, Asked::Topics(list))
+            }
+            Command::Members { topic } => {
+                let ticket = self.link.core().members(&topic);
+                self.ask(ticket, Asked::Members)
+            }
+            Command::Ping => {
+                let ticket = self.link.core().ping();
+                self.ask(ticket, Asked::Ping)
+            }
+            Command::Stats => {
+                let ticket = self.link.core().stats();
+                self.ask(ticket, Asked::Stats)
+            }
+            Command::Whoami => self.whoami().map(|()| Course::Done),
+            Command::Help { command } => {
+                let text = command::help(command.as_deref()).map_err(CliError::usage)?;
+                self.screen.say(&text).map(|()| Course::Done)
+            }
+            Command::Exit => {
+                self.leave();
+                Ok(Course::Asked)
+            }
+        }
+    }
+
+    fn ask(&mut self, ticket: Ticket, asked: Asked) -> Result<Course, CliError> {
+        self.asked.insert(ticket, asked);
+        Ok(Course::Asked)
+    }
+
+    fn create(&mut self, topic: args::NewTopic) -> Result<Course, CliError> {
+        if topic.only_me {
+            let plan = Plan::new(&topic, Vec::new(), self.link.fingerprint, &self.seen, NewReaders::Include)?;
+            return self.make(plan);
+        }
+        let ticket = self.link.core().known_clients();
+        self.ask(ticket, Asked::Readers(Box::new(topic)))
+    }
+
+    fn make(&mut self, plan: Plan) -> Result<Course, CliError> {
+        let ticket = self.link.core().create(plan.request());
+        self.ask(ticket, Asked::Create(Box::new(plan)))
+    }
+
+    /// The person has answered whether somebody new may read the topic.
+    fn decide(&mut self, plan: Plan, answer: &str) -> Result<Course, CliError> {
+        self.set_prompt();
+        if create::is_yes(answer) {
+            return self.make(plan);
+        }
+        self.screen.remark(&format!("{} was not made", plan.request().name))?;
+        Ok(Course::Done)
+    }
+
+    fn whoami(&mut self) -> Result<(), CliError> {
+        let link = &self.link;
+        let connection = match &self.online {
+            Online::Yes { broker } => format!("connected to {broker}"),
+            Online::Not { .. } | Online::Over => "not connected".to_owned(),
+        };
+        let filters = self.vocabulary.filters();
+        let filters = if filters.is_empty() { "nothing".to_owned() } else { filters.join(" ") };
+        let text = format!(
+            "{} {}\n{connection} at {}:{}\nsubscribed to {filters}",
+            link.name, link.fingerprint, link.address.host, link.address.port
+        );
+        self.screen.say(&text)
+    }
+
+    fn failed(&mut self, error: CliError) -> Result<(), CliError> {
+        let text = match self.line {
+            Some(number) if !self.interactive => format!("line {number}: {error}"),
+            _ => printable(&error.to_string()),
+        };
+        self.screen.complain(&text)?;
+        self.failure = Some(error);
+        self.line_done();
+        Ok(())
+    }
+
+    /// The prompt may come back. A script goes on when all that its line asked for is answered.
+    fn line_done(&mut self) {
+        let open = self.asked.values().any(|asked| !matches!(asked, Asked::Words));
+        if (self.interactive || !open)
+            && let Some(number) = self.line.take()
+        {
+            self.input.done(number);
+        }
+    }
+
+    fn set_prompt(&self) {
+        let link = &self.link;
+        self.input.set_prompt(match (&self.question, &self.online) {
+            (Some(_), _) => "[y/N]> ".to_owned(),
+            (None, Online::Yes { .. }) => format!("{}@{}> ", link.name, link.address.host),
+            (None, Online::Not { .. }) => format!("{} (offline)> ", link.name),
+            (None, Online::Over) => "(ended)> ".to_owned(),
+        });
+    }
+
+    /// Begins to leave; a script's subscriptions first catch up.
+    fn leave(&mut self) {
+        self.leaving = Leaving::Waiting { since: self.link.now().mono };
+        self.say_goodbye();
+    }
+
+    /// Asks for the session's end, once there is nothing left to wait for.
+    fn say_goodbye(&mut self) {
+        let ready = self.interactive || self.behind.is_empty() && self.asked.is_empty();
+        if let (Leaving::Waiting { since }, true) = (self.leaving, ready) {
+            self.link.core().exit();
+            self.leaving = Leaving::SaidGoodbye { since };
+        }
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        match self.leaving {
+            Leaving::Waiting { since } | Leaving::SaidGoodbye { since } => Some(since + self.leave_time()),
+            Leaving::No | Leaving::Left => None,
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        let late = self.deadline().is_some_and(|deadline| self.link.now().mono >= deadline);
+        late || self.leaving == Leaving::Left
+    }
+
+    /// How long leaving may take: a person does not wait for a broker that is not there.
+    fn leave_time(&self) -> Duration {
+        match (&self.online, self.interactive) {
+            (Online::Yes { .. }, true) => Duration::from_secs(3),
+            (_, true) => Duration::ZERO,
+            (_, false) => Duration::from_secs(60),
+        }
+    }
+}
+
+/// How far we are on our way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    Waiting { since: Mono },
+    SaidGoodbye { since: Mono },
+    Left,
+}
+
+/// What became of a line.
+enum Course {
+    Done,
+    /// Its answer will come.
+    Asked,
+}

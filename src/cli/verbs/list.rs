@@ -1,0 +1,188 @@
+//! Verbs that ask one thing and print the answer: `topics`, `members`, `stats`, `ping`.
+
+use std::time::Duration;
+
+use crate::base::names::TopicName;
+use crate::cli::access::Base;
+use crate::cli::args::{self, Access, Patience};
+use crate::cli::error::CliError;
+use crate::cli::link::Link;
+use crate::cli::output::{Output, note, table};
+use crate::cli::units::{show_bytes, show_duration};
+use crate::client::{Answer, Members};
+use crate::wire::values::{Durability, Stat, TopicEntry};
+
+pub fn topics(
+    base: &Base,
+    list: &args::TopicList,
+    access: &Access,
+    patience: Patience,
+) -> Result<(), CliError> {
+    let (mut link, _) = Link::open(base, access, patience.wait)?;
+    let ticket = link.core().topics(list.filter.clone());
+    let topics = link.ask(ticket, |answer| match answer {
+        Answer::Topics(topics) => Some(topics),
+        _ => None,
+    })?;
+    let mut output = Output::new();
+    topic_lines(list, &topics).iter().try_for_each(|line| output.line(line))?;
+    output.flush()?;
+    let others = topics.iter().filter(|t| !t.member).count();
+    if others > 0 && !list.all && output.is_terminal {
+        note(&format!("{others} more of which you are no member: --all shows them"));
+    }
+    link.leave();
+    Ok(())
+}
+
+pub fn members(base: &Base, topic: &TopicName, access: &Access, patience: Patience) -> Result<(), CliError> {
+    let (mut link, _) = Link::open(base, access, patience.wait)?;
+    let ticket = link.core().members(topic);
+    let members = link.ask(ticket, |answer| match answer {
+        Answer::Members(members) => Some(members),
+        _ => None,
+    })?;
+    let mut output = Output::new();
+    member_lines(&members).iter().try_for_each(|line| output.line(line))?;
+    output.flush()?;
+    link.leave();
+    Ok(())
+}
+
+pub fn stats(base: &Base, access: &Access, patience: Patience) -> Result<(), CliError> {
+    let (mut link, _) = Link::open(base, access, patience.wait)?;
+    let ticket = link.core().stats();
+    let stats = link.ask(ticket, |answer| match answer {
+        Answer::Stats(stats) => Some(stats),
+        _ => None,
+    })?;
+    let mut output = Output::new();
+    stat_lines(&stats).iter().try_for_each(|line| output.line(line))?;
+    output.flush()?;
+    link.leave();
+    Ok(())
+}
+
+pub fn ping(base: &Base, count: u32, access: &Access, patience: Patience) -> Result<(), CliError> {
+    let (mut link, connected) = Link::open(base, access, patience.wait)?;
+    let mut output = Output::new();
+    for number in 1..=count {
+        let ticket = link.core().ping();
+        let round_trip = link.ask(ticket, |answer| match answer {
+            Answer::Pong { round_trip } => Some(round_trip),
+            _ => None,
+        })?;
+        let address = &link.address;
+        let ms = round_trip.as_secs_f64() * 1000.0;
+        let line = format!(
+            "{} at {}:{} (sealmqd {}) answered you, {}, in {ms:.2} ms",
+            connected.broker, address.host, address.port, connected.version, link.name
+        );
+        output.line(&line)?;
+        output.flush()?;
+        if number < count {
+            let next = link.now().mono + PING_INTERVAL;
+            while link.now().mono < next {
+                link.next(Some(next))?;
+            }
+        }
+    }
+    link.leave();
+    Ok(())
+}
+
+/// Names, or a table of all there is to say.
+pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String> {
+    let shown = topics.iter().filter(|topic| list.all || topic.member);
+    if !list.verbose {
+        return shown.map(|topic| topic.name.to_string()).collect();
+    }
+    let head = ["TOPIC", "YOU", "OWNER", "MEMBERS", "MESSAGES", "SIZE", "OFFSETS", "STORED", "KEPT"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(shown.map(topic_row));
+    table(&rows)
+}
+
+fn topic_row(topic: &TopicEntry) -> Vec<String> {
+    vec![
+        topic.name.to_string(),
+        if topic.member { "member" } else { "-" }.to_owned(),
+        topic.owner.to_string(),
+        topic.members.to_string(),
+        topic.messages.to_string(),
+        show_bytes(topic.bytes),
+        format!("{}..{}", topic.first, topic.next),
+        match topic.durability {
+            Durability::Memory => "memory",
+            Durability::Disk => "disk",
+        }
+        .to_owned(),
+        kept(topic),
+    ]
+}
+
+fn kept(topic: &TopicEntry) -> String {
+    let retention = topic.retention;
+    let age = match retention.age_ms {
+        0 => String::new(),
+        ms => format!(", {}", show_duration(Duration::from_millis(ms))),
+    };
+    format!("{} or {}{age}", retention.count, show_bytes(retention.bytes))
+}
+
+/// Name, role and fingerprint of each, as the topic's verified records say.
+pub fn member_lines(members: &Members) -> Vec<String> {
+    let row = |m: &crate::client::Member| {
+        let me = if m.me { "you" } else { "" };
+        vec![m.name.to_string(), m.role.to_string(), m.fingerprint.to_string(), me.to_owned()]
+    };
+    table(&members.members.iter().map(row).collect::<Vec<_>>())
+}
+
+/// A counter a line.
+pub fn stat_lines(stats: &[Stat]) -> Vec<String> {
+    table(&stats.iter().map(|s| vec![s.name.clone(), s.value.to_string()]).collect::<Vec<_>>())
+}
+
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Wall;
+    use crate::base::ids::{Incarnation, Offset};
+    use crate::base::names::{Name, TopicFilter};
+    use crate::wire::values::Retention;
+
+    fn entry(name: &str, member: bool) -> TopicEntry {
+        TopicEntry {
+            name: TopicName::parse(name).expect("a good name"),
+            member,
+            owner: Name::parse("alice").expect("a good name"),
+            members: 3,
+            durability: Durability::Disk,
+            retention: Retention { age_ms: 86_400_000, ..Retention::default() },
+            incarnation: Incarnation(1),
+            first: Offset(2),
+            next: Offset(9),
+            messages: 7,
+            bytes: 1536,
+            oldest: Wall(0),
+        }
+    }
+
+    #[test]
+    fn topics_as_names_and_as_a_table() {
+        let list =
+            |verbose, all| args::TopicList { filter: TopicFilter::parse("#").expect("good"), verbose, all };
+        let topics = [entry("a", true), entry("b", false)];
+        assert_eq!(topic_lines(&list(false, false), &topics), ["a"]);
+        assert_eq!(topic_lines(&list(false, true), &topics), ["a", "b"]);
+        let table = topic_lines(&list(true, true), &topics);
+        assert_eq!(table.len(), 3);
+        for word in ["member", "alice", "1.5 KiB", "2..9", "disk", "10000 or 64 MiB, 1d"] {
+            assert!(table[1].contains(word), "{word}: {}", table[1]);
+        }
+        assert!(!table[2].contains("member"), "{}", table[2]);
+    }
+}
