@@ -148,7 +148,7 @@ mod tests {
         let epoch_key = EpochKey::random(TOPIC, Epoch(3), &mut e);
         let wrap = epoch_key.wrap(&alice.public(), &mut e).expect("a sound machine");
         let (said, named) = (said(&epoch_key), sha256(&wrap));
-        let opened = EpochKey::unwrap(&said, &wrap, &named, &alice, &mut e).ok().expect("our own wrap");
+        let opened = EpochKey::unwrap(&said, &wrap, &named, &alice, &mut e).expect("our own wrap");
         assert_eq!(opened.commitment(), epoch_key.commitment());
 
         let mut fault = |said: &Commitment, wrap: &[u8], named: &[u8; 32], who: &PrivateKey| {

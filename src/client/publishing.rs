@@ -163,6 +163,9 @@ impl Publishing {
 
     /// What follows from a refusal, once nothing is under way any more.
     pub fn settle(&mut self, now: Mono) -> Option<Consequence> {
+        if matches!(self.hold, Hold::Until(at) if now >= at) {
+            self.hold = Hold::Nothing;
+        }
         if !self.awaiting.is_empty() {
             return None;
         }

@@ -26,7 +26,7 @@ pub struct Peer {
 
 enum State {
     Shaking(Option<Handshake>),
-    Active(Sealer, Opener),
+    Active(Box<(Sealer, Opener)>),
     Over,
 }
 
@@ -55,7 +55,8 @@ impl Peer {
 
     /// A record of these frames, with bodies beside the token.
     pub fn say(&mut self, frames: &[BrokerFrame], bodies: &[&[u8]], now: Now) -> Vec<u8> {
-        let State::Active(sealer, _) = &mut self.state else { panic!("there is no session to speak in") };
+        let State::Active(keys) = &mut self.state else { panic!("there is no session to speak in") };
+        let sealer = &mut keys.0;
         let mut out = Vec::new();
         let start = sealer.begin(&mut out);
         frames.iter().for_each(|frame| frame.encode(&mut out));
@@ -67,7 +68,7 @@ impl Peer {
     /// The number of the next record: a goodbye names it.
     pub fn next_sequence(&self) -> u64 {
         match &self.state {
-            State::Active(sealer, _) => sealer.next_sequence(),
+            State::Active(keys) => keys.0.next_sequence(),
             _ => 0,
         }
     }
@@ -100,15 +101,12 @@ impl Peer {
                     State::Shaking(Some(Handshake::AwaitingCert(AwaitingCert::Challenged(challenged))))
                 }
                 Ok(Step::Handshake(Handshake::Verified(verified))) => {
-                    let (keyed, bytes) = verified.key(now.wall, &mut self.entropy).ok().expect("an envelope");
+                    let (keyed, bytes) = verified.key(now.wall, &mut self.entropy).expect("an envelope");
                     out.extend(bytes);
                     State::Shaking(Some(Handshake::Keyed(keyed)))
                 }
                 Ok(Step::Handshake(other)) => State::Shaking(Some(other)),
-                Ok(Step::Active(active)) => {
-                    let (sealer, opener) = active.keys.into_broker();
-                    State::Active(sealer, opener)
-                }
+                Ok(Step::Active(active)) => State::Active(Box::new(active.keys.into_broker())),
                 Err(refused) => {
                     out.extend(refused.message);
                     State::Over
@@ -119,8 +117,9 @@ impl Peer {
     }
 
     fn listen(&mut self) {
-        while let State::Active(_, opener) = &mut self.state {
-            let progress = self.inbox.next_record(opener, scan_bodies, usize::MAX).expect("good records");
+        while let State::Active(keys) = &mut self.state {
+            let progress =
+                self.inbox.next_record(&mut keys.1, scan_bodies, usize::MAX).expect("good records");
             let Progress::Record(record) = progress else { return };
             let mut bodies = record.bodies.into_iter();
             for frame in ClientFrame::decode_all(record.frames).expect("good frames") {
