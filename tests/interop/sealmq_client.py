@@ -31,7 +31,6 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Iterable, Sequence
 
@@ -56,6 +55,9 @@ MAX_BODIES = 2 * 1024 * 1024
 MAX_CONTENT = 1024 * 1024
 MAX_BODY = MAX_CONTENT + 512
 MAX_RECORD = 40960
+MAX_MEMBERS = 1024
+MAX_ADDED = 256
+PREVIOUS_KEY_LENGTH = 105
 REKEY_INTERVAL = 2**20
 INLINE_LIMIT = 512
 
@@ -209,8 +211,12 @@ class Reader:
             raise ProtocolError("a text is not UTF-8") from error
 
 
+# What the client takes for the time, in seconds since 1970; a test sets it wrong on purpose.
+clock: Callable[[], float] = time.time
+
+
 def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return int(clock() * 1000)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -240,7 +246,8 @@ def mac(key: bytes, data: bytes) -> bytes:
 
 def fernet_seal(key: bytes, plaintext: bytes) -> bytes:
     """A Fernet token in its binary form."""
-    return base64.urlsafe_b64decode(Fernet(base64.urlsafe_b64encode(key)).encrypt(plaintext))
+    fernet = Fernet(base64.urlsafe_b64encode(key))
+    return base64.urlsafe_b64decode(fernet.encrypt_at_time(plaintext, int(clock())))
 
 
 def fernet_open(key: bytes, token: bytes) -> bytes:
@@ -343,9 +350,12 @@ def check_certificate(
     ca: x509.Certificate,
     usage: x509.ObjectIdentifier,
     host: str | None = None,
-    check_time: bool = True,
+    at: float | None = None,
 ) -> x509.Certificate:
-    """Checks a certificate against the profile of section 2 and returns it."""
+    """Checks a certificate against the profile of section 2 and returns it.
+
+    `at` is the time, in seconds since 1970, at which it has to be valid; None if that does not matter.
+    """
     if len(der) > MAX_CERTIFICATE:
         raise AuthenticationError("a certificate is too large")
     try:
@@ -367,10 +377,9 @@ def check_certificate(
     if key.public_numbers().e != 65537:
         raise AuthenticationError("a certificate's exponent is not 65537")
     common_name(certificate)
-    now = datetime.now(timezone.utc)
-    if check_time and now < certificate.not_valid_before_utc:
+    if at is not None and at < certificate.not_valid_before_utc.timestamp():
         raise AuthenticationError("a certificate is not yet valid")
-    if check_time and now > certificate.not_valid_after_utc:
+    if at is not None and at > certificate.not_valid_after_utc.timestamp():
         raise AuthenticationError("a certificate is expired")
     try:
         usages = list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
@@ -526,7 +535,7 @@ class ClientHandshake:
         if not 1 <= size <= MAX_BATCH or index >= size or len(beside) != merkle_depth(index, size):
             raise ProtocolError("the batch's path has the wrong shape")
 
-        self.broker = check_certificate(certificate, self.ca, ExtendedKeyUsageOID.SERVER_AUTH, self.host)
+        self.broker = check_certificate(certificate, self.ca, ExtendedKeyUsageOID.SERVER_AUTH, self.host, clock())
         self.th1 = H(self.hello_payload, u16(version), nonce_b, x_b, certificate)
         root = merkle_root(merkle_leaf(self.th1), index, size, beside)
         pss_verify(self.broker.public_key(), "sealmq/1 broker hello", root, signature)
@@ -827,6 +836,19 @@ class Member:
     role: int
 
 
+@dataclass(frozen=True)
+class Signer:
+    """Whose signature a record bears."""
+
+    fingerprint: bytes
+    name: str
+    key: rsa.RSAPublicKey
+
+    @staticmethod
+    def of(certificate: x509.Certificate) -> Signer:
+        return Signer(fingerprint(certificate), common_name(certificate), certificate.public_key())
+
+
 @dataclass
 class Epoch:
     """What a record says about the epoch that it starts, and the key as soon as it is known."""
@@ -948,7 +970,7 @@ def commitment(key: bytes, topic_id: bytes, epoch: int) -> bytes:
 
 
 def seal_previous(key: bytes, topic_id: bytes, epoch: int, previous: bytes) -> bytes:
-    """The key of the epoch before, for those who have this epoch's key (not spelled out on the page)."""
+    """The key of the epoch before, for those who have this epoch's key."""
     return fernet_seal(kdf(key, topic_id + u32(epoch), "previous epoch"), previous)
 
 
@@ -969,10 +991,14 @@ class Chain:
         return self.epochs[max(self.epochs)]
 
     def apply(self, offset: int, record: bytes, wrap: bytes, signer_der: bytes) -> None:
-        """Checks the next record and takes it over."""
+        """Checks the next record, as it came in a Record frame, and takes it over."""
+        certificate = check_certificate(signer_der, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
+        self.apply_signed(offset, record, wrap, Signer.of(certificate))
+
+    def apply_signed(self, offset: int, record: bytes, wrap: bytes, signer: Signer) -> None:
+        """The same, of a signer whose certificate is checked."""
         parsed, signed, signature = parse_record(record)
-        signer = check_certificate(signer_der, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH, check_time=False)
-        pss_verify(signer.public_key(), "sealmq/1 topic record", signed, signature)
+        pss_verify(signer.key, "sealmq/1 topic record", signed, signature)
         if isinstance(parsed, Genesis):
             self._apply_genesis(parsed, record, signer)
         else:
@@ -981,56 +1007,96 @@ class Chain:
         self.number += 1
         self._snapshots.append((offset, dict(self.members)))
 
-    def _apply_genesis(self, genesis: Genesis, record: bytes, signer: x509.Certificate) -> None:
+    def _apply_genesis(self, genesis: Genesis, record: bytes, signer: Signer) -> None:
         if self.number != -1:
             raise ProtocolError("a second genesis")
         if genesis.name != self.name:
             raise ProtocolError("the genesis is of another topic name")
-        if genesis.owner != fingerprint(signer) or genesis.owner_name != common_name(signer):
+        if (genesis.owner, genesis.owner_name) != (signer.fingerprint, signer.name):
             raise AuthenticationError("the genesis is not signed by its owner")
         self.topic_id = sha256(record)
         self.join_policy, self.history = genesis.join_policy, genesis.history
         self.members = {genesis.owner: Member(genesis.owner, genesis.owner_name, ROLE_OWNER)}
 
-    def _apply_delta(self, delta: Delta, record: bytes, wrap: bytes, signer: x509.Certificate) -> None:
+    def _apply_delta(self, delta: Delta, record: bytes, wrap: bytes, signer: Signer) -> None:
         if delta.topic_id != self.topic_id or delta.number != self.number + 1 or delta.previous != self.head:
             raise ProtocolError("a delta does not continue the chain")
         by = self.members.get(delta.signer)
-        if delta.signer != fingerprint(signer) or by is None or by.role not in (ROLE_OWNER, ROLE_ADMIN):
+        if delta.signer != signer.fingerprint or by is None or by.role not in (ROLE_OWNER, ROLE_ADMIN):
             raise AuthenticationError("a delta is signed by one who may not")
+        self._check_lists(delta)
+        if by.role == ROLE_ADMIN:
+            self._check_admin(delta)
+        self._check_epoch(delta)
+
         members = dict(self.members)
         for who in delta.removed:
-            if members.pop(who, None) is None:
-                raise ProtocolError("a delta removes one who is not a member")
+            del members[who]
         for who, role in delta.changed:
-            if who not in members:
-                raise ProtocolError("a delta changes one who is not a member")
             members[who] = Member(who, members[who].name, role)
         for who, name, role in delta.added:
-            if who in members:
-                raise ProtocolError("a delta adds one who is a member")
             members[who] = Member(who, name, role)
+        if len(members) > MAX_MEMBERS:
+            raise ProtocolError("a topic with too many members")
         if members_hash(members.values()) != delta.members_hash:
             raise ProtocolError("a delta's member list has another hash")
-
         wrapped_for = sorted(members) if delta.epoch else [who for who, _, _ in delta.added]
         if len(delta.wrap_hashes) != len(wrapped_for):
             raise ProtocolError("a delta has not one wrap for each member")
+
         if delta.epoch:
             number, committed, previous = delta.epoch
-            if number != (max(self.epochs) + 1 if self.epochs else 0):
-                raise ProtocolError("a delta starts the wrong epoch")
             self.epochs[number] = Epoch(number, sha256(record), committed, previous)
-        elif not self.epochs:
-            raise ProtocolError("the first delta starts no epoch")
         self.members = members
         if delta.join_policy != JOIN_UNCHANGED:
             self.join_policy = delta.join_policy
         if wrap:
             self._unwrap(wrap, dict(zip(wrapped_for, delta.wrap_hashes)))
 
+    def _check_lists(self, delta: Delta) -> None:
+        added, changed = [who for who, _, _ in delta.added], [who for who, _ in delta.changed]
+        everyone = added + delta.removed + delta.denied + changed
+        if not everyone and delta.join_policy == JOIN_UNCHANGED and delta.epoch is None:
+            raise ProtocolError("a delta changes nothing")
+        if len(everyone) != len(set(everyone)):
+            raise ProtocolError("a delta names somebody twice")
+        if len(delta.added) > MAX_ADDED or len(delta.denied) > MAX_ADDED:
+            raise ProtocolError("a delta adds or denies too many")
+        if any(who in self.members for who in added + delta.denied):
+            raise ProtocolError("a delta adds or denies a member")
+        for who in delta.removed + changed:
+            if who not in self.members:
+                raise ProtocolError("a delta removes or changes one who is not a member")
+            if self.members[who].role == ROLE_OWNER:
+                raise ProtocolError("a delta removes or changes the owner")
+        if any(role == ROLE_OWNER for *_, role in delta.added + delta.changed):
+            raise ProtocolError("a delta makes another owner")
+
+    def _check_admin(self, delta: Delta) -> None:
+        """What an admin may not do."""
+        added = [role for _, _, role in delta.added]
+        removed = [self.members[who].role for who in delta.removed]
+        if any(role != ROLE_MEMBER for role in added + removed):
+            raise AuthenticationError("an admin adds or removes one who is no plain member")
+        if delta.changed or delta.join_policy != JOIN_UNCHANGED:
+            raise AuthenticationError("an admin changes a role or the join policy")
+
+    def _check_epoch(self, delta: Delta) -> None:
+        since_join = self.history == HISTORY_SINCE_JOIN
+        if delta.epoch is None:
+            if not self.epochs or delta.removed or (delta.added and since_join):
+                raise ProtocolError("a delta that has to start an epoch does not")
+            return
+        number, _, previous = delta.epoch
+        if number != len(self.epochs):
+            raise ProtocolError("a delta starts the wrong epoch")
+        if len(previous) != (0 if since_join or number == 0 else PREVIOUS_KEY_LENGTH):
+            raise ProtocolError("a delta has, or lacks, the previous epoch's key")
+
     def _unwrap(self, wrap: bytes, hashes_by_member: dict[bytes, bytes]) -> None:
         me, epoch = self.identity.fingerprint, self.newest
+        if not 256 <= len(wrap) <= 512:
+            raise ProtocolError("a wrap is not as long as a modulus")
         if hashes_by_member.get(me) != sha256(wrap):
             raise AuthenticationError("a wrap is not the one that the record names")
         key = oaep_open(self.identity.key, wrap, wrap_label(self.topic_id, epoch.number, me))
@@ -1372,9 +1438,7 @@ class Client:
     def _take_sender(self, frame: Frame) -> None:
         if frame.delegation:
             raise ProtocolError("delegations are not known to this client")
-        certificate = check_certificate(
-            frame.certificate, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH, check_time=False
-        )
+        certificate = check_certificate(frame.certificate, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
         if fingerprint(certificate) != frame.fingerprint or common_name(certificate) != frame.name:
             raise AuthenticationError("a Sender's certificate is another's")
         known = self._topic(frame).senders.setdefault(frame.sender, frame)
@@ -1412,7 +1476,7 @@ class Client:
         while True:
             page = self.answer(self.request("ListClients", after=after, names=list(names)), "Clients")
             for der, seen in page.clients:
-                certificate = check_certificate(der, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
+                certificate = check_certificate(der, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH, at=clock())
                 found.append((certificate, seen))
                 after = fingerprint(certificate)
             if not page.more or not page.clients:
