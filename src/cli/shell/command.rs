@@ -18,7 +18,7 @@ struct Line {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a topic and choose who can read it
-    Create(args::Create),
+    Create(args::NewTopic),
     /// Print past and new messages of the topics that a filter matches
     #[command(visible_alias = "sub")]
     Subscribe {
@@ -49,7 +49,7 @@ pub enum Command {
     #[command(visible_alias = "unsub")]
     Unsubscribe { filter: TopicFilter },
     /// List topics
-    Topics(args::Topics),
+    Topics(args::TopicList),
     /// Show who is a member of a topic
     Members { topic: TopicName },
     /// Ask the broker for a sign of life

@@ -91,6 +91,12 @@ impl Input {
         }
     }
 
+    /// Waits for the next line, whatever it is.
+    pub fn wait(&self) {
+        // The thread is gone when the input has ended: that is as good.
+        let _ = self.typed.recv();
+    }
+
     /// The line of this number was seen to: the next may come.
     pub fn done(&self, number: u64) {
         // The thread is gone when the input has ended.
