@@ -770,12 +770,12 @@ def decode_frames(data: bytes) -> list[Frame]:
 class Direction:
     """One direction's key and sequence, with the change of keys every 2^20 records."""
 
-    def __init__(self, key: bytes, rekey_interval: int = REKEY_INTERVAL):
-        self.key, self.sequence, self._interval = key, 0, rekey_interval
+    def __init__(self, key: bytes):
+        self.key, self.sequence = key, 0
 
     def _after_record(self) -> None:
         self.sequence += 1
-        if self.sequence % self._interval == 0:
+        if self.sequence % REKEY_INTERVAL == 0:
             self.key = kdf(self.key, u64(self.sequence), "next")
 
     def seal(self, frames: Iterable[Frame]) -> bytes:
@@ -977,8 +977,9 @@ def seal_previous(key: bytes, topic_id: bytes, epoch: int, previous: bytes) -> b
 class Chain:
     """A topic's membership records so far: who is a member, and which epoch keys are known."""
 
-    def __init__(self, name: str, identity: Identity, ca: x509.Certificate):
-        self.name, self.identity, self.ca = name, identity, ca
+    def __init__(self, name: str, reader: bytes, key: rsa.RSAPrivateKey):
+        """`reader` is the fingerprint of the one who reads, `key` that one's key."""
+        self.name, self.reader, self.key = name, reader, key
         self.topic_id = self.head = b""
         self.number = -1
         self.members: dict[bytes, Member] = {}
@@ -990,13 +991,8 @@ class Chain:
     def newest(self) -> Epoch:
         return self.epochs[max(self.epochs)]
 
-    def apply(self, offset: int, record: bytes, wrap: bytes, signer_der: bytes) -> None:
-        """Checks the next record, as it came in a Record frame, and takes it over."""
-        certificate = check_certificate(signer_der, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
-        self.apply_signed(offset, record, wrap, Signer.of(certificate))
-
-    def apply_signed(self, offset: int, record: bytes, wrap: bytes, signer: Signer) -> None:
-        """The same, of a signer whose certificate is checked."""
+    def apply(self, offset: int, record: bytes, wrap: bytes, signer: Signer) -> None:
+        """Checks the next record and takes it over; the signer's certificate has been checked."""
         parsed, signed, signature = parse_record(record)
         pss_verify(signer.key, "sealmq/1 topic record", signed, signature)
         if isinstance(parsed, Genesis):
@@ -1094,12 +1090,12 @@ class Chain:
             raise ProtocolError("a delta has, or lacks, the previous epoch's key")
 
     def _unwrap(self, wrap: bytes, hashes_by_member: dict[bytes, bytes]) -> None:
-        me, epoch = self.identity.fingerprint, self.newest
+        epoch = self.newest
         if not 256 <= len(wrap) <= 512:
             raise ProtocolError("a wrap is not as long as a modulus")
-        if hashes_by_member.get(me) != sha256(wrap):
+        if hashes_by_member.get(self.reader) != sha256(wrap):
             raise AuthenticationError("a wrap is not the one that the record names")
-        key = oaep_open(self.identity.key, wrap, wrap_label(self.topic_id, epoch.number, me))
+        key = oaep_open(self.key, wrap, wrap_label(self.topic_id, epoch.number, self.reader))
         self._learn(epoch, key)
 
     def _learn(self, epoch: Epoch, key: bytes) -> None:
@@ -1408,7 +1404,7 @@ class Client:
         if frame.kind == "Topic":
             known = self.topics.get(frame.topic)
             if known is None:
-                chain = Chain(check_topic_name(frame.name), self.identity, self.ca)
+                chain = Chain(check_topic_name(frame.name), self.identity.fingerprint, self.identity.key)
                 self.topics[frame.topic] = Topic(
                     frame.topic, frame.name, frame.incarnation, frame.start, frame.end, frame.durability,
                     frame.notice, chain,
@@ -1417,7 +1413,8 @@ class Client:
                 known.start, known.end, known.notice = frame.start, frame.end, frame.notice
                 known.caught_up = None
         elif frame.kind == "Record":
-            self._topic(frame).chain.apply(frame.offset, frame.record, frame.wrap, frame.certificate)
+            certificate = check_certificate(frame.certificate, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
+            self._topic(frame).chain.apply(frame.offset, frame.record, frame.wrap, Signer.of(certificate))
         elif frame.kind == "Sender":
             self._take_sender(frame)
         elif frame.kind == "Message":
