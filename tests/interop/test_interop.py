@@ -42,14 +42,15 @@ from sealmq_client import Client, Frame, Identity
 
 TOTAL_SECONDS = 60
 
-# The command lines, in one place. `{home}`, `{address}` (host:port), `{topic}` and `{text}` are filled in.
-# Every command also runs in the home directory, with SEALMQ_HOME naming it.
-CA_INIT = ["ca", "init"]
-CA_ISSUE_CLIENT = ["ca", "issue", "{name}"]
-CA_ISSUE_BROKER = ["ca", "issue", "--broker", "{name}"]
+# The command lines, in one place. `{home}`, `{host}`, `{port}`, `{name}`, `{topic}` and `{text}` are filled in.
+CA_INIT = ["ca", "init", "--home", "{home}"]
+CA_ISSUE_CLIENT = ["ca", "issue", "--home", "{home}", "{name}"]
+CA_ISSUE_BROKER = ["ca", "issue", "--home", "{home}", "--broker", "{name}"]
 BROKER = ["--listen", "127.0.0.1:0", "--home", "{home}"]
-PUB = ["pub", "--broker", "{address}", "--as", "dave", "{topic}", "{text}"]
-SUB = ["sub", "--broker", "{address}", "--as", "dave", "{topic}"]
+DAVE = ["--home", "{home}", "-h", "{host}", "-p", "{port}", "--as", "dave"]
+CREATE = ["create", *DAVE, "{topic}"]
+PUB = ["pub", *DAVE, "-t", "{topic}", "-m", "{text}"]
+SUB = ["sub", *DAVE, "-t", "{topic}"]
 
 CLIENTS = ("alice", "bob", "carol", "dave")
 
@@ -91,7 +92,7 @@ class World:
         return os.environ | {"SEALMQ_HOME": str(self.home), "HOME": str(self.home)}
 
     def command(self, arguments: list[str], **values: str) -> list[str]:
-        values |= {"home": str(self.home), "address": f"{self.host}:{self.port}"}
+        values |= {"home": str(self.home), "host": self.host, "port": str(self.port)}
         return [self.sealmq, *(argument.format(**values) for argument in arguments)]
 
     def run(self, arguments: list[str], **values: str) -> str:
