@@ -51,7 +51,11 @@ fn every_target_is_in_a_group_and_has_kept_inputs() {
         .map(|entry| entry.expect("it can be read").file_name().into_string().expect("a plain name"))
         .collect();
     for target in ALL {
-        assert!(["bytes", "certificates", "sessions", "operations"].contains(&target.group), "{}", target.name);
+        assert!(
+            ["bytes", "certificates", "sessions", "operations"].contains(&target.group),
+            "{}",
+            target.name
+        );
         assert!(!inputs_kept(target).is_empty(), "{} has no kept inputs", target.name);
     }
     for folder in kept {
@@ -77,7 +81,8 @@ fn write_corpus() {
     for target in ALL {
         fs::create_dir_all(corpus_folder(target.name)).expect("a folder is made");
         for (i, seed) in (target.seeds)().iter().enumerate() {
-            fs::write(corpus_folder(target.name).join(format!("seed-{i:02}")), seed).expect("it can be written");
+            fs::write(corpus_folder(target.name).join(format!("seed-{i:02}")), seed)
+                .expect("it can be written");
         }
     }
 }

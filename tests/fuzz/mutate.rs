@@ -4,8 +4,7 @@
 pub struct Dice(u64);
 
 /// Integers at which lengths, counts and signs change their meaning.
-const INTERESTING: [u32; 10] =
-    [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0xffff_ffff];
+const INTERESTING: [u32; 10] = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0xffff_ffff];
 /// No mutation makes an input longer than this.
 const BYTES_MAX: usize = 16 * 1024;
 

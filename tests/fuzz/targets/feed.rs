@@ -22,8 +22,8 @@ impl<'a> Feed<'a> {
         usize::from(self.byte()) % n
     }
 
-    pub fn one_of<'b, T>(&mut self, items: &'b [T]) -> &'b T {
-        &items[self.below(items.len())]
+    pub fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
     }
 
     /// Mostly small, sometimes at the end of the range.

@@ -107,7 +107,13 @@ pub fn client_seeds() -> Vec<Vec<u8>> {
         ClientFrame::Exit { forget: true },
     ];
     for body in bodies() {
-        frames.push(ClientFrame::Publish { slot: 0, topic: handle, epoch: Epoch(0), counter: Counter(1), body });
+        frames.push(ClientFrame::Publish {
+            slot: 0,
+            topic: handle,
+            epoch: Epoch(0),
+            counter: Counter(1),
+            body,
+        });
     }
     assert!(frames.len() > ClientFrame::TYPES.len(), "each type of frame is there");
     alone_and_together(&frames, ClientFrame::encode)
@@ -186,7 +192,11 @@ pub fn broker_seeds() -> Vec<Vec<u8>> {
         BrokerFrame::CaughtUp { topic: topic_handle, next: offset },
         BrokerFrame::Gap { topic: topic_handle, from: Offset(1), to: Offset(5) },
         BrokerFrame::Ended { topic: topic_handle, code: RefuseCode::Deleted },
-        BrokerFrame::Clients { request, more: false, clients: vec![ClientEntry { certificate, last_seen: time }] },
+        BrokerFrame::Clients {
+            request,
+            more: false,
+            clients: vec![ClientEntry { certificate, last_seen: time }],
+        },
         BrokerFrame::Topics { request, more: true, topics: vec![entry] },
         BrokerFrame::Stats { request, stats: vec![Stat { name: "connections".to_owned(), value: 3 }] },
         BrokerFrame::CrlPart { request, number: 3, total: 10, from: 0, part: vec![3; 10] },

@@ -42,7 +42,8 @@ impl Talk {
     fn hold() -> Talk {
         let (client, hello) = ClientHandshake::start(&mut Seeded::new(1));
         let queued = Talk::queued(&hello);
-        let batch = sign_batch(&[queued.th1()], &STAGE.broker.0, &mut Seeded::new(3)).expect("a sound machine");
+        let batch =
+            sign_batch(&[queued.th1()], &STAGE.broker.0, &mut Seeded::new(3)).expect("a sound machine");
         let (challenged, broker_hello) = queued.challenge(&batch, 0);
         let mut entropy = Seeded::new(4);
         let with = STAGE.as_client(&STAGE.alice, &mut entropy);

@@ -42,7 +42,9 @@ pub fn run(data: &[u8]) {
                 Ok(Progress::Record(record)) => {
                     let (frames, bodies) = &wire.sealed[received];
                     assert_eq!(record.frames, frames, "each record once, in its order");
-                    assert!(record.bodies.iter().map(|body| &body[..]).eq(bodies.iter().map(|body| &body[..])));
+                    assert!(
+                        record.bodies.iter().map(|body| &body[..]).eq(bodies.iter().map(|body| &body[..]))
+                    );
                     received += 1;
                 }
                 Err(_) => {

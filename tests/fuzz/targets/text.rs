@@ -92,7 +92,8 @@ pub fn settings(data: &[u8]) {
 
 pub fn setting_seeds() -> Vec<Vec<u8>> {
     let rules = "[create]\n\"home/#\" = [\"alice\"]\n\"#\" = []\n";
-    let limits = "listen = [\"[::1]:0\", \"127.0.0.1:0\"]\n[limits]\nmessage = \"64KiB\"\nkeepalive = \"30s\"\n";
+    let limits =
+        "listen = [\"[::1]:0\", \"127.0.0.1:0\"]\n[limits]\nmessage = \"64KiB\"\nkeepalive = \"30s\"\n";
     [DEFAULT, rules, limits, "[log]\nlevel = \"debug\"\nfile = \"x\"\n"]
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
