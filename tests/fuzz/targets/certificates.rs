@@ -143,9 +143,18 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The first element inside of an element, both with lengths of two bytes.
+/// The first element inside of an element.
 fn first_inside(der: &[u8]) -> &[u8] {
-    let inner = &der[4..];
-    assert_eq!((der[1], inner[1]), (0x82, 0x82), "long enough for lengths of two bytes");
-    &inner[..4 + usize::from(inner[2]) * 256 + usize::from(inner[3])]
+    let inner = &der[header(der).0..];
+    let (header, content) = header(inner);
+    &inner[..header + content]
+}
+
+/// How long the tag and length of an element are, and how long its content.
+fn header(der: &[u8]) -> (usize, usize) {
+    match der[1] {
+        0x81 => (3, der[2].into()),
+        0x82 => (4, usize::from(der[2]) * 256 + usize::from(der[3])),
+        short => (2, short.into()),
+    }
 }
