@@ -96,11 +96,6 @@ impl Link {
         }
     }
 
-    /// Waits for the waker alone: after the session's end.
-    pub fn idle(&mut self, deadline: Option<Mono>) -> Result<(), CliError> {
-        self.connection.wait(deadline).map(drop).map_err(poll_failed)
-    }
-
     /// An event that is there already.
     pub fn next_ready(&mut self) -> Result<Option<Event>, CliError> {
         let now = self.now().mono;

@@ -326,6 +326,7 @@ impl Client {
 
     /// Ends the connection, and says when it comes back if it does.
     pub(super) fn end(&mut self, end: End) {
+        log::debug!("the connection has ended: {}", end.reason);
         let phase = std::mem::replace(&mut self.phase, Phase::Idle);
         let lasted = match &phase {
             Phase::Active(session) => self.now.mono.since(session.began),

@@ -30,6 +30,7 @@ impl Client {
         bodies: &mut impl Iterator<Item = Arc<[u8]>>,
     ) -> Result<(), End> {
         use BrokerFrame as F;
+        log::trace!("the broker says {}", frame.label());
         let is_early = matches!(frame, F::Welcome { .. } | F::Ping { .. } | F::Pong { .. } | F::Close { .. });
         if !is_early && !self.is_connected() {
             return Err(End::protocol(format!("{} before Welcome", frame.label())));

@@ -139,9 +139,6 @@ impl Connection {
     /// Does all that can be done without waiting.
     fn turn(&mut self) -> io::Result<()> {
         let now = self.clock.now();
-        if self.core.poll_timeout().is_some_and(|at| now.mono >= at) {
-            self.core.handle_timeout(now);
-        }
         match &mut self.transport {
             Transport::Fresh => self.dial(now)?,
             Transport::Down if self.core.reconnect_at().is_some_and(|at| now.mono >= at) => self.dial(now)?,
@@ -155,6 +152,11 @@ impl Connection {
             }
             Transport::Dialling(_) => {}
             Transport::Up(_) => self.run_socket(now)?,
+        }
+        // After what has come was read: a caller that was away for long has not missed it.
+        if self.core.poll_timeout().is_some_and(|at| now.mono >= at) {
+            self.core.handle_timeout(now);
+            self.run_socket(now)?;
         }
         Ok(())
     }

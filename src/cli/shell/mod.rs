@@ -58,7 +58,7 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
         interactive,
         asked: HashMap::new(),
         question: None,
-        line: None,
+        line: interactive.then_some(0),
         online: Online::Not { said: None },
         behind: Vec::new(),
         leaving: Leaving::No,
@@ -93,11 +93,11 @@ struct Shell {
 enum Asked {
     Create(Box<Plan>),
     /// Whom the broker knows, for a topic about to be made.
-    Readers(Box<args::Create>),
+    Readers(Box<args::NewTopic>),
     Subscribe(TopicFilter),
     Unsubscribe(TopicFilter),
     Publish,
-    Topics(args::Topics),
+    Topics(args::TopicList),
     Members,
     Ping,
     Stats,
@@ -135,7 +135,11 @@ impl Shell {
                 self.typed(typed)?;
                 moved = true;
             }
-            if !moved {
+            if !moved && matches!(self.online, Online::Over) {
+                // Only a line can come now, and any line leaves.
+                self.input.wait();
+                self.leaving = Leaving::Left;
+            } else if !moved {
                 self.screen.flush()?;
                 if let Some(event) = self.event(self.deadline())? {
                     self.hear(event)?;
@@ -155,8 +159,7 @@ impl Shell {
     /// The next event. A session that is over for good ends a script, and tells a person.
     fn event(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
         if matches!(self.online, Online::Over) {
-            // Only a line can come now.
-            return self.link.idle(deadline).map(|()| None);
+            return Ok(None);
         }
         match self.link.next(deadline) {
             Err(error) if self.interactive && error.exit() != Exit::Done => {
@@ -180,9 +183,6 @@ impl Shell {
 
     fn typed(&mut self, typed: Typed) -> Result<(), CliError> {
         match typed {
-            Typed::Line { .. } | Typed::End if matches!(self.online, Online::Over) => {
-                self.leaving = Leaving::Left
-            }
             Typed::End => self.leave(),
             Typed::Line { number, text } => {
                 self.line = Some(number);
@@ -258,7 +258,7 @@ impl Shell {
         Ok(Course::Asked)
     }
 
-    fn create(&mut self, topic: args::Create) -> Result<Course, CliError> {
+    fn create(&mut self, topic: args::NewTopic) -> Result<Course, CliError> {
         if topic.only_me {
             let plan = Plan::new(&topic, Vec::new(), self.link.fingerprint, &self.seen, NewReaders::Include)?;
             return self.make(plan);
