@@ -23,6 +23,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -59,6 +60,8 @@ pub struct Broker {
     hellos: VecDeque<ConnId>,
     /// Active connections with input.
     input: VecDeque<ConnId>,
+    /// Active connections whose next command waits for the RSA budget.
+    deferred: Vec<ConnId>,
     /// Active connections whose input waits for room.
     roomless: VecDeque<ConnId>,
     /// Bytes of input held beyond each connection's free share.
@@ -107,6 +110,7 @@ impl Broker {
             steps: VecDeque::new(),
             hellos: VecDeque::new(),
             input: VecDeque::new(),
+            deferred: Vec::new(),
             roomless: VecDeque::new(),
             pooled: 0,
             timers: Timers::default(),
@@ -191,12 +195,17 @@ impl Broker {
         self.events.pop_front()
     }
 
-    /// When `turn` is to be called at the latest.
+    /// When `turn` is to be called at the latest; a time that has passed means at once.
     pub fn poll_timeout(&self) -> Option<Mono> {
+        if !self.dying.is_empty() || !self.input.is_empty() {
+            return Some(self.last_turn.mono);
+        }
         let times = [
             self.timers.next(),
             self.processor.poll_timeout(self.last_turn),
             self.handshake_timeout(),
+            // A refill of a few units.
+            (!self.deferred.is_empty()).then(|| self.last_turn.mono + Duration::from_millis(1)),
             self.admission.next_eviction(),
         ];
         times.into_iter().flatten().min()
@@ -456,7 +465,7 @@ impl Broker {
 }
 
 /// How long a peer may take to read its close.
-const CLOSE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
 fn crl_of(trust: &Trust) -> Option<(u64, std::sync::Arc<[u8]>)> {
     Some((trust.crl_number()?, std::sync::Arc::clone(trust.crl_der()?)))

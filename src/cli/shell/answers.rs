@@ -42,7 +42,7 @@ impl Shell {
             Event::Connected(connected) => {
                 self.screen.remark(&tidings::back(&connected))?;
                 self.online = Online::Yes { broker: connected.broker.to_string() };
-                self.set_prompt();
+                self.news();
                 self.ask_for_words();
             }
             Event::Disconnected { reason, retry_at, .. } => {
@@ -53,7 +53,7 @@ impl Shell {
                     self.screen.remark(&printable(&line))?;
                 }
                 self.online = Online::Not { said: Some(reason_text) };
-                self.set_prompt();
+                self.news();
                 if let Leaving::SaidGoodbye { .. } = self.leaving {
                     self.leaving = Leaving::Left;
                 }
@@ -63,6 +63,14 @@ impl Shell {
         }
         self.say_goodbye();
         Ok(())
+    }
+
+    /// The connection came or went. The first prompt waits for that.
+    fn news(&mut self) {
+        self.set_prompt();
+        if self.line == Some(0) {
+            self.line_done();
+        }
     }
 
     fn answer(&mut self, ticket: Ticket, result: Result<Answer, Failure>) -> Result<(), CliError> {

@@ -105,6 +105,8 @@ pub fn publish_parts(
 /// The help of one command, or the list of all.
 pub fn help(of: Option<&str>) -> Result<String, String> {
     let mut line = Line::command();
+    // What the commands share is handed down to them.
+    line.build();
     if let Some(name) = of {
         return match line.find_subcommand_mut(name) {
             Some(command) => Ok(command.render_help().to_string().trim_end().to_owned()),
@@ -240,7 +242,7 @@ mod tests {
         for name in names() {
             assert!(list.contains(&name), "{name}");
             let text = help(Some(&name)).expect("an explanation");
-            assert!(text.contains("Usage:"), "{name}: {text}");
+            assert!(text.contains("Usage: ") && !text.contains("--help"), "{name}: {text}");
         }
         assert!(help(Some("frobnicate")).is_err());
         let wanted = ["create", "subscribe", "publish", "unsubscribe", "topics", "members", "help", "exit"];

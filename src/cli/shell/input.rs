@@ -97,7 +97,7 @@ impl Input {
         let _ = self.typed.recv();
     }
 
-    /// The line of this number was seen to: the next may come.
+    /// The line of this number was seen to: the next may come. Number 0 is for the first prompt.
     pub fn done(&self, number: u64) {
         // The thread is gone when the input has ended.
         let _ = self.done.send(number);
@@ -116,6 +116,8 @@ impl Reader {
         prompt: &Mutex<String>,
         history: &Path,
     ) {
+        // The first prompt shows whether there is a session, if that is known soon.
+        self.await_done(Some(PROMPT_AFTER));
         loop {
             let text = prompt.lock().unwrap_or_else(PoisonError::into_inner).clone();
             match editor.readline(text.as_str()) {

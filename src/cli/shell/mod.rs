@@ -58,7 +58,7 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
         interactive,
         asked: HashMap::new(),
         question: None,
-        line: None,
+        line: interactive.then_some(0),
         online: Online::Not { said: None },
         behind: Vec::new(),
         leaving: Leaving::No,

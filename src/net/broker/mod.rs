@@ -343,8 +343,6 @@ impl Server {
         let mut written = 0;
         while written < WRITE_BYTES && socket.writable {
             if socket.out.is_empty() {
-                // Room in the outbox may let the core go on with what it put off.
-                self.work_left = true;
                 socket.has_output = self.core.poll_transmit(id, now, &mut socket.out);
                 if !socket.has_output {
                     break;
@@ -354,7 +352,6 @@ impl Server {
                 Sent::Bytes(0) => break,
                 Sent::Bytes(n) => written += n,
                 Sent::Lost => {
-                    self.work_left = true;
                     self.core.handle_eof(id, now);
                     break;
                 }
