@@ -73,6 +73,10 @@ impl Processor {
             match self.open_topic(id, key, opening) {
                 Ok(()) => found.matched += 1,
                 Err(refusal) => {
+                    // What was refused does not bring topics later.
+                    if let Some(seat) = self.seat_mut(id) {
+                        seat.filters.retain(|held| held.request != request);
+                    }
                     self.refuse(id, request, refusal);
                     return None;
                 }

@@ -3,7 +3,7 @@
 //! The client runs on the main thread; a thread of its own waits for lines and wakes it.
 
 mod answers;
-mod command;
+pub mod command;
 mod complete;
 mod input;
 mod screen;
