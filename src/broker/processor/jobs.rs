@@ -90,6 +90,8 @@ impl Processor {
                 if let Some(seat) = self.seat_mut(id) {
                     seat.answer_after_finds(answer);
                 }
+                // Where no topic matched, nothing else sets the connection going.
+                self.wake(id);
                 None
             }
         }
