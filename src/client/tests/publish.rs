@@ -222,23 +222,6 @@ fn a_busy_broker_is_asked_again_in_time() {
 }
 
 #[test]
-fn a_wait_that_is_over_is_not_waited_for_again() {
-    let (mut rig, script) = bob_in(1);
-    publish(&mut rig, b"x");
-    open(&mut rig, &script);
-    counters(&mut rig);
-    // Another topic takes the whole window meanwhile.
-    rig.say(&[refused(0, RefuseCode::Busy, 200)]);
-    for n in 1..WINDOW {
-        rig.client.publish(&topic("b"), &[n as u8]).expect("there is room");
-    }
-    rig.heard();
-    rig.pass(Duration::from_secs(1));
-    let next = rig.client.poll_timeout().expect("there is a keepalive");
-    assert!(next > rig.now.mono, "nothing is due that was done");
-}
-
-#[test]
 fn a_broker_that_forgot_our_id_gets_a_new_one() {
     let (mut rig, script) = bob_in(1);
     publish(&mut rig, b"first");
