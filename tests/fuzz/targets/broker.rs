@@ -177,7 +177,7 @@ impl Play {
             let body = vec![feed.byte(); feed.below(256) * 12];
             let counter = Counter(first.saturating_add(i));
             let beside = BodyRef { len: body.len() as u32, sha256: sha256(&body) };
-            let body = if feed.byte() % 2 == 0 {
+            let body = if feed.below(2) == 0 {
                 bodies.extend_from_slice(&body);
                 Body::Beside(beside)
             } else {
@@ -247,7 +247,7 @@ fn check(next: &mut HashMap<TopicHandle, Offset>, frame: &BrokerFrame) {
 }
 
 fn topic(feed: &mut Feed<'_>) -> &'static Topic {
-    if feed.byte() % 2 == 0 { &KITCHEN } else { &HALL }
+    if feed.below(2) == 0 { &KITCHEN } else { &HALL }
 }
 
 fn name(feed: &mut Feed<'_>) -> TopicName {
@@ -313,7 +313,7 @@ fn command(feed: &mut Feed<'_>) -> ClientFrame {
         12 => ClientFrame::ListTopics { request, after: "home/hall".to_owned(), filter: filter(feed) },
         13 => ClientFrame::GetStats { request },
         14 => ClientFrame::GetCrl { request, from: feed.number() as u32 },
-        _ => ClientFrame::Exit { forget: feed.byte() % 2 == 0 },
+        _ => ClientFrame::Exit { forget: feed.below(2) == 0 },
     }
 }
 

@@ -232,7 +232,7 @@ struct Place {
 const PUBLISHER: PublisherId = PublisherId([5; 16]);
 
 fn topic(feed: &mut Feed<'_>) -> &'static Topic {
-    if feed.byte() % 2 == 0 { &KITCHEN } else { &HALL }
+    if feed.below(2) == 0 { &KITCHEN } else { &HALL }
 }
 
 fn start(feed: &mut Feed<'_>) -> Start {
