@@ -69,8 +69,11 @@ impl Asks {
         self.under_way.insert(request, ask);
     }
 
-    pub fn remove(&mut self, request: RequestId) -> Option<Ask> {
-        self.under_way.remove(&request)
+    /// Takes a request out if it is of the kind that an answer is for. One that is not stays: the
+    /// session ends then, and what its caller is told is decided there.
+    pub fn take(&mut self, request: RequestId, fits: impl FnOnce(&Ask) -> bool) -> Option<Ask> {
+        let is_it = self.under_way.get(&request).is_some_and(fits);
+        if is_it { self.under_way.remove(&request) } else { None }
     }
 
     pub fn is_empty(&self) -> bool {

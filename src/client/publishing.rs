@@ -354,8 +354,9 @@ mod tests {
         assert!(send(&mut p).is_empty());
         let at = p.held_until().expect("it waits");
         assert_eq!(at, Mono(NOW.0 + 20_000));
+        assert_eq!(p.settle(at), None);
+        assert_eq!(p.held_until(), None, "what is over is not waited for, window or not");
         assert!(p.next_unsent(E0, at).is_some());
-        assert_eq!(p.held_until(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod deliver;
 mod peer;
 mod publish;
 mod rig;
+mod rude;
 mod session;
 mod subscribe;
 mod topic;

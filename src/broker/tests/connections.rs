@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Harness, brief, publish, publisher};
 use crate::base::ids::RequestId;
+use crate::base::limits::CLOCK_SKEW;
 use crate::broker::BrokerConfig;
 use crate::crypto::cert::Role;
 use crate::session::client::{ClientHandshake, Step, Surroundings};
@@ -233,7 +234,7 @@ fn a_revoked_client_is_ended_in_the_turn_of_the_reload() {
 fn a_session_ends_with_its_certificate() {
     let mut h = Harness::new();
     let mut alice = h.connect("alice");
-    let left = alice.certificate.not_after().since(h.now.wall);
+    let left = alice.certificate.not_after().since(h.now.wall) + CLOCK_SKEW;
     h.advance(left - Duration::from_secs(30));
     h.read(&mut alice);
     alice.frames.clear();

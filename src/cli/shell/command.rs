@@ -8,7 +8,7 @@ use crate::cli::args;
 use crate::cli::units::Place;
 
 #[derive(Debug, Parser)]
-#[command(name = "sealmq", no_binary_name = true, disable_help_flag = true, disable_help_subcommand = true)]
+#[command(name = "sealmq", multicall = true, disable_help_flag = true, disable_help_subcommand = true)]
 struct Line {
     #[command(subcommand)]
     command: Command,
@@ -31,10 +31,11 @@ pub enum Command {
         from: Place,
     },
     /// Send a message: the words behind the topic, one space between them; quotes keep more
-    #[command(visible_alias = "pub")]
+    #[command(visible_alias = "pub", override_usage = "publish TOPIC TEXT...")]
     Publish {
         #[arg(
             value_name = "TOPIC TEXT",
+            hide = true,
             trailing_var_arg = true,
             allow_hyphen_values = true,
             required_unless_present_all = ["topic", "message"]
@@ -243,6 +244,7 @@ mod tests {
             assert!(list.contains(&name), "{name}");
             let text = help(Some(&name)).expect("an explanation");
             assert!(text.contains("Usage: ") && !text.contains("--help"), "{name}: {text}");
+            assert!(!text.contains("sealmq"), "{name}: {text}");
         }
         assert!(help(Some("frobnicate")).is_err());
         let wanted = ["create", "subscribe", "publish", "unsubscribe", "topics", "members", "help", "exit"];

@@ -3,7 +3,7 @@
 //! The client runs on the main thread; a thread of its own waits for lines and wakes it.
 
 mod answers;
-mod command;
+pub mod command;
 mod complete;
 mod input;
 mod screen;
@@ -59,7 +59,7 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
         asked: HashMap::new(),
         question: None,
         line: interactive.then_some(0),
-        online: Online::Not { said: None },
+        online: Online::Not { said: None, since: None },
         behind: Vec::new(),
         leaving: Leaving::No,
         failure: None,
@@ -110,9 +110,11 @@ enum Online {
     Yes {
         broker: String,
     },
-    /// What was said about it, so that it is not said at every attempt.
     Not {
+        /// What was said about it, so that it is not said at every attempt.
         said: Option<String>,
+        /// When the connection was lost, if there was one.
+        since: Option<Mono>,
     },
     /// It will not come back.
     Over,
@@ -145,6 +147,13 @@ impl Shell {
                     self.hear(event)?;
                 }
             }
+        }
+        let unanswered = self.link.core().unanswered_publishes();
+        if unanswered > 0 {
+            self.screen.complain(&format!(
+                "{unanswered} messages were not answered; whether they are stored is not known"
+            ))?;
+            self.failure = Some(CliError::new(Exit::Unreachable, ""));
         }
         self.screen.close()?;
         match self.failure {
@@ -189,13 +198,23 @@ impl Shell {
                 let done = self.obey(&text);
                 match done {
                     Ok(Course::Done) => self.line_done(),
-                    Ok(Course::Asked) => {}
+                    Ok(Course::Asked) => self.say_if_offline()?,
                     Err(error) if error.exit() == Exit::Done => return Err(error),
                     Err(error) => self.failed(error)?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// What was asked for waits for the broker; a person should know.
+    fn say_if_offline(&mut self) -> Result<(), CliError> {
+        match self.online {
+            Online::Not { .. } if self.leaving == Leaving::No => {
+                self.screen.remark("not connected: it waits until the broker is back")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn obey(&mut self, text: &str) -> Result<Course, CliError> {

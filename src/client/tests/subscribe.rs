@@ -269,6 +269,19 @@ fn handles_are_held_to_what_they_mean() {
     assert!(ends(&rig.events()), "one handle for two topics");
 
     let (mut rig, script) = bob();
+    rig.client.open(&topic("other"));
+    rig.client.subscribe(filter("x/+"), Start::Latest);
+    for frame in rig.heard() {
+        let (ClientFrame::Open { request, .. } | ClientFrame::Subscribe { request, .. }) = frame else {
+            panic!()
+        };
+        rig.say(&[script.announce(request, 0, 0)]);
+        assert!(ends(&rig.events()), "a/b answers neither");
+        rig.connect();
+        rig.events();
+    }
+
+    let (mut rig, script) = bob();
     subscribe(&mut rig, &script, 2, 3);
     rig.client.open(&script.name);
     let heard = rig.heard();
