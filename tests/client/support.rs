@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sealmq::base::Wall;
+use sealmq::crypto::cert::issue::Issuer;
 use sealmq::crypto::cert::pem;
-use sealmq::crypto::cert::testing::{World, world_at};
+use sealmq::crypto::cert::testing::{Seeded, World, world_at};
 use sealmq::crypto::key::PrivateKey;
 use tempfile::TempDir;
 
@@ -63,6 +64,7 @@ impl Town {
             fs::create_dir(town.path(sub)).expect("a folder is made");
         }
         town.write_certificate("ca", &town.world.ca_cert_der);
+        town.write_crl();
         town.write_key("broker", &town.world.broker.0);
         town.write_certificate("broker", &town.world.broker.1);
         for name in ["alice", "bob", "carol"] {
@@ -86,6 +88,15 @@ impl Town {
     pub fn write_certificate(&self, name: &str, der: &[u8]) {
         let path = self.path(&format!("certs/{name}.crt"));
         fs::write(path, pem::certificate_to_pem(der)).expect("a certificate is written");
+    }
+
+    /// A revocation list on which nobody is.
+    fn write_crl(&self) {
+        let issuer = Issuer::new(&self.world.ca_key, &self.world.ca_cert_der).expect("they belong together");
+        let start = self.world.now();
+        let end = Wall(start.0 + 30 * 86_400_000);
+        let der = issuer.crl(1, &[], start, end, &mut Seeded::new(1)).expect("a list is made");
+        fs::write(self.path("certs/ca.crl"), pem::crl_to_pem(&der)).expect("a list is written");
     }
 
     /// Starts the broker: the first time on a port of the system's choice, then on the same.

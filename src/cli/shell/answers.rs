@@ -50,7 +50,8 @@ impl Shell {
             }
             Event::Disconnected { reason, retry_at, .. } => self.offline(reason, retry_at)?,
             Event::Closed => self.leaving = Leaving::Left,
-            Event::CrlUpdated { .. } | Event::Notice(_) => {}
+            Event::Notice(notice) => self.screen.remark(&printable(&notice.to_string()))?,
+            Event::CrlUpdated { .. } => {}
         }
         self.say_goodbye();
         Ok(())

@@ -6,6 +6,7 @@ mod answers;
 pub mod command;
 mod complete;
 mod input;
+mod obey;
 mod screen;
 pub mod words;
 
@@ -23,9 +24,8 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
 use crate::cli::output::printable;
 use crate::cli::state::Seen;
-use crate::cli::verbs::create::{self, NewReaders, Plan};
+use crate::cli::verbs::create::Plan;
 use crate::client::{Event, Ticket};
-use command::Command;
 use complete::Vocabulary;
 use input::{Input, Typed};
 use screen::Screen;
@@ -170,7 +170,7 @@ impl Shell {
         if matches!(self.online, Online::Over) {
             return Ok(None);
         }
-        match self.link.next(deadline) {
+        match self.link.next_or_notice(deadline) {
             Err(error) if self.interactive && error.exit() != Exit::Done => {
                 self.screen.complain(&printable(&error.to_string()))?;
                 self.screen.remark("the session is over; Enter leaves")?;
@@ -215,105 +215,6 @@ impl Shell {
             }
             _ => Ok(()),
         }
-    }
-
-    fn obey(&mut self, text: &str) -> Result<Course, CliError> {
-        if let Some(plan) = self.question.take() {
-            return self.decide(plan, text);
-        }
-        let Some(command) = command::parse(text).map_err(CliError::usage)? else { return Ok(Course::Done) };
-        match command {
-            Command::Create(topic) => self.create(topic),
-            Command::Subscribe { filters, more, from } => {
-                let start = from.start(self.link.now().wall);
-                for filter in filters.into_iter().chain(more) {
-                    let ticket = self.link.core().subscribe(filter.clone(), start);
-                    self.asked.insert(ticket, Asked::Subscribe(filter));
-                }
-                Ok(Course::Asked)
-            }
-            Command::Publish { words, topic, message } => {
-                let (topic, text) = command::publish_parts(words, topic, message).map_err(CliError::usage)?;
-                crate::cli::payload::check_length(text.as_bytes(), "the message")?;
-                let ticket = self.link.core().publish(&topic, text.as_bytes());
-                let ticket =
-                    ticket.map_err(|full| CliError::other(full.to_string()).remedy("wait a moment"))?;
-                self.ask(ticket, Asked::Publish)
-            }
-            Command::Unsubscribe { filter } => {
-                let ticket = self.link.core().unsubscribe(filter.clone());
-                self.ask(ticket, Asked::Unsubscribe(filter))
-            }
-            Command::Topics(list) => {
-                let ticket = self.link.core().topics(list.filter.clone());
-                self.ask(ticket, Asked::Topics(list))
-            }
-            Command::Members { topic } => {
-                let ticket = self.link.core().members(&topic);
-                self.ask(ticket, Asked::Members)
-            }
-            Command::Ping => {
-                let ticket = self.link.core().ping();
-                self.ask(ticket, Asked::Ping)
-            }
-            Command::Stats => {
-                let ticket = self.link.core().stats();
-                self.ask(ticket, Asked::Stats)
-            }
-            Command::Whoami => self.whoami().map(|()| Course::Done),
-            Command::Help { command } => {
-                let text = command::help(command.as_deref()).map_err(CliError::usage)?;
-                self.screen.say(&text).map(|()| Course::Done)
-            }
-            Command::Exit => {
-                self.leave();
-                Ok(Course::Asked)
-            }
-        }
-    }
-
-    fn ask(&mut self, ticket: Ticket, asked: Asked) -> Result<Course, CliError> {
-        self.asked.insert(ticket, asked);
-        Ok(Course::Asked)
-    }
-
-    fn create(&mut self, topic: args::NewTopic) -> Result<Course, CliError> {
-        if topic.only_me {
-            let plan = Plan::new(&topic, Vec::new(), self.link.fingerprint, &self.seen, NewReaders::Include)?;
-            return self.make(plan);
-        }
-        let ticket = self.link.core().known_clients();
-        self.ask(ticket, Asked::Readers(Box::new(topic)))
-    }
-
-    fn make(&mut self, plan: Plan) -> Result<Course, CliError> {
-        let ticket = self.link.core().create(plan.request());
-        self.ask(ticket, Asked::Create(Box::new(plan)))
-    }
-
-    /// The person has answered whether somebody new may read the topic.
-    fn decide(&mut self, plan: Plan, answer: &str) -> Result<Course, CliError> {
-        self.set_prompt();
-        if create::is_yes(answer) {
-            return self.make(plan);
-        }
-        self.screen.remark(&format!("{} was not made", plan.request().name))?;
-        Ok(Course::Done)
-    }
-
-    fn whoami(&mut self) -> Result<(), CliError> {
-        let link = &self.link;
-        let connection = match &self.online {
-            Online::Yes { broker } => format!("connected to {broker}"),
-            Online::Not { .. } | Online::Over => "not connected".to_owned(),
-        };
-        let filters = self.vocabulary.filters();
-        let filters = if filters.is_empty() { "nothing".to_owned() } else { filters.join(" ") };
-        let text = format!(
-            "{} {}\n{connection} at {}:{}\nsubscribed to {filters}",
-            link.name, link.fingerprint, link.address.host, link.address.port
-        );
-        self.screen.say(&text)
     }
 
     fn failed(&mut self, error: CliError) -> Result<(), CliError> {
