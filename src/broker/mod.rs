@@ -35,7 +35,9 @@ use self::processor::Processor;
 use self::report::Counters;
 use self::timers::Timers;
 use crate::base::ids::ConnId;
-use crate::base::limits::{INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::base::limits::{
+    CLOCK_SKEW, INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX,
+};
 use crate::base::{Entropy, Mono, Now};
 use crate::crypto::cert::{CertFault, Role, Trust};
 use crate::session::budget::RsaBudget;
@@ -409,7 +411,7 @@ impl Broker {
                 let record_late = connection
                     .partial_since
                     .is_some_and(|since| since + crate::base::limits::RECORD_TIME_MAX <= now.mono);
-                if live.peer.not_after() <= now.wall {
+                if live.peer.not_after() + CLOCK_SKEW <= now.wall {
                     self.close(id, CloseCode::Expired, String::new(), now);
                 } else if record_late || connection.pinged.is_some() {
                     log::info!("{id} {}: silent for too long", connection.peer_name());

@@ -137,7 +137,7 @@ impl Client {
         detail: u64,
         text: &str,
     ) -> bool {
-        if !self.session_mut().is_some_and(|s| s.filters.remove(&request).is_some()) {
+        if self.session_mut().and_then(|s| s.filters.remove(&request)).is_none() {
             return false;
         }
         let gone: Vec<Subscription> =

@@ -1,0 +1,50 @@
+//! A broker that goes away and comes back.
+
+use crate::support::Town;
+
+#[test]
+fn a_subscriber_comes_back_by_itself() {
+    let mut town = Town::new();
+    let sub = town.start("bob", "sub -t a --wait-for-topic");
+    sub.says("waiting");
+    town.kill_broker();
+    sub.says("trying again");
+    town.start_broker();
+    sub.says("connected again");
+    // The broker has no disk: its topics are gone with it.
+    town.topic("a");
+    town.good("alice", "pub -t a -m back");
+    assert_eq!(sub.line(), "back");
+}
+
+#[test]
+fn a_publisher_that_waits_for_input_comes_back() {
+    let mut town = Town::new();
+    town.topic("a");
+    let mut publisher = town.start("alice", "pub -t a -l -v");
+    publisher.type_in(b"before\n");
+    assert_eq!(publisher.line(), "a 2");
+    town.kill_broker();
+    town.start_broker();
+    town.topic("a");
+    publisher.type_in(b"after\n");
+    publisher.close_input();
+    let status = publisher.wait();
+    // The log under the old name is another topic now: it is not published to in silence.
+    assert!(!status.success());
+    publisher.says("of 2 messages sent were answered");
+}
+
+#[test]
+fn a_publisher_says_how_many_were_answered_when_the_broker_stays_away() {
+    let mut town = Town::new();
+    town.topic("a");
+    let mut publisher = town.start("alice", "pub -t a -l -v");
+    publisher.type_in(b"one\n");
+    assert_eq!(publisher.line(), "a 2");
+    town.kill_broker();
+    publisher.type_in(b"two\n");
+    publisher.close_input();
+    publisher.says("1 of 2 messages sent were answered");
+    assert_eq!(publisher.wait().code(), Some(3));
+}
