@@ -51,13 +51,15 @@ class Topic:
     gaps: list[tuple[int, int]] = field(default_factory=list)
     broken: ProtocolError | None = None  # what was wrong with a record; the topic is over for this client
     ended: int | None = None
-    # Of the delivery that is going on:
+    delivering: bool = False
+    # Of the delivery that is going on, if only that of records:
     caught_up: int | None = None
     passed: int = -1
     counters: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
 
-    def begin_anew(self) -> None:
-        """The next messages are of another delivery."""
+    def begin(self, delivering: bool) -> None:
+        """What comes next is of another delivery."""
+        self.delivering = delivering
         self.caught_up, self.passed, self.counters = None, -1, {}
 
 
@@ -95,6 +97,7 @@ class Client:
         self.messages: deque[Message] = deque()
         self.dropped: list[Dropped] = []
         self.filters: set[str] = set()
+        self._starts: dict[int, Start] = {}
         self.publisher = os.urandom(16)
         self.counters: dict[str, int] = {}
         self._request = 0
@@ -263,15 +266,7 @@ class Client:
     def _take(self, frame: Frame) -> None:
         """Takes over what a frame says about a topic."""
         if frame.kind == "Topic":
-            known = self.topics.get(frame.topic)
-            if known is None:
-                chain = Chain(check_topic_name(frame.name), self.identity.fingerprint, self.identity.key)
-                self.topics[frame.topic] = Topic(
-                    frame.topic, frame.name, frame.incarnation, frame.start, frame.end, frame.durability,
-                    frame.notice, chain,
-                )
-            else:
-                known.start, known.end, known.notice = frame.start, frame.end, frame.notice
+            self._take_topic(frame)
         elif frame.kind == "Record":
             self._take_record(self._topic(frame), frame)
         elif frame.kind == "Sender":
@@ -288,6 +283,18 @@ class Client:
             self._topic(frame).gaps.append((frame.start, frame.to))
         elif frame.kind == "Ended":
             self._topic(frame).ended = frame.code
+
+    def _take_topic(self, frame: Frame) -> None:
+        known = self.topics.get(frame.topic)
+        if known is None:
+            chain = Chain(check_topic_name(frame.name), self.identity.fingerprint, self.identity.key)
+            known = Topic(
+                frame.topic, frame.name, frame.incarnation, frame.start, frame.end, frame.durability, frame.notice, chain
+            )
+            self.topics[frame.topic] = known
+        known.start, known.end, known.notice = frame.start, frame.end, frame.notice
+        if not known.delivering and self._starts.get(frame.request, RECORDS_ONLY) != RECORDS_ONLY:
+            known.begin(delivering=True)
 
     def _topic(self, frame: Frame) -> Topic:
         try:
@@ -333,6 +340,7 @@ class Client:
     def request(self, kind: str, /, **fields: Any) -> int:
         """Sends a request and gives its number."""
         self._request += 1
+        self._starts[self._request] = fields.get("start", RECORDS_ONLY)
         self.send(Frame(kind, {"request": self._request, **fields}))
         return self._request
 
@@ -390,16 +398,17 @@ class Client:
         return self._with_key(self.topics[self.answer(number, "Topic").topic])
 
     def open(self, name: str, start: Start = RECORDS_ONLY) -> Topic:
-        """Opens a topic and waits until its key is known."""
+        """Opens a topic and waits for its records."""
         frame = self.answer(self.request("Open", name=name, start=start), "Topic")
         return self._with_key(self.topics[frame.topic])
 
     def _with_key(self, topic: Topic) -> Topic:
-        chain = topic.chain
-        while topic.broken is None and (not chain.epochs or chain.newest.key is None):
-            self._wait(lambda frame: frame.kind == "Record" and frame.topic == topic.handle)
+        while topic.caught_up is None:
+            self._wait(lambda frame: frame.kind == "CaughtUp" and frame.topic == topic.handle)
         if topic.broken:
             raise topic.broken
+        if topic.chain.newest.key is None:
+            raise ProtocolError(f"no key for {topic.name}")
         return topic
 
     def subscribe(self, pattern: str, start: Start = LATEST) -> Frame:
@@ -412,7 +421,11 @@ class Client:
         self.filters.discard(pattern)
         for topic in self.topics.values():
             if matches(pattern, topic.name) and not any(matches(other, topic.name) for other in self.filters):
-                topic.begin_anew()
+                topic.begin(delivering=False)
+
+    def wait_for(self, kind: str) -> Frame:
+        """The next frame of this kind."""
+        return self._wait(lambda frame: frame.kind == kind)
 
     def crl(self) -> tuple[int, set[int]]:
         """The number of the broker's revocation list, checked, and the serial numbers on it."""
