@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sealmq_client import Identity
+from sealmq import Identity
 
 
 def new_key(bits: int = 2048) -> rsa.RSAPrivateKey:
