@@ -132,8 +132,8 @@ mod tests {
     use super::*;
     use crate::base::ids::{Counter, PublisherId, RecordHash};
     use crate::base::time::Wall;
-    use crate::crypto::fernet::SealingKey;
     use crate::crypto::cert::testing::{Seeded, key};
+    use crate::crypto::fernet::SealingKey;
 
     const TOPIC: TopicId = TopicId([1; 32]);
 
