@@ -9,5 +9,7 @@ pub mod client;
 pub mod crypto;
 pub mod net;
 pub mod session;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
 pub mod store;
 pub mod wire;

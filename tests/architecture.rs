@@ -184,11 +184,9 @@ fn continues_word(text: &str, at: usize) -> bool {
 /// Whether `code` says `word`, not only a longer one.
 fn names(code: &str, word: &str) -> bool {
     let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let alone = |at: usize| {
-        let longer_before = word.starts_with(in_word) && continues_word(code, at);
-        !longer_before && !(word.ends_with(in_word) && code[at + word.len()..].starts_with(in_word))
-    };
-    code.match_indices(word).any(|(at, _)| alone(at))
+    let longer_before = |at: usize| word.starts_with(in_word) && continues_word(code, at);
+    let longer_behind = |at: usize| word.ends_with(in_word) && code[at + word.len()..].starts_with(in_word);
+    code.match_indices(word).any(|(at, _)| !longer_before(at) && !longer_behind(at))
 }
 
 fn import_faults(source: &Source) -> Vec<String> {

@@ -366,7 +366,8 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else {
             return;
         };
-        let deadline = Some(connection.next_deadline(keepalive, now));
+        // Never in the past: what a timer could not mend is looked at again, but not in the same turn.
+        let deadline = Some(connection.next_deadline(keepalive, now).max(now.mono + RETRY_TIMER));
         self.timers.set(id, connection.deadline, deadline);
         connection.deadline = deadline;
     }
@@ -400,9 +401,12 @@ impl Broker {
             return;
         }
         if connection.wants_room {
-            // It is we who do not listen.
+            // It is we who do not listen: neither its silence nor its half record is its fault.
             connection.heard = now.mono;
-            return;
+            connection.partial_since = None;
+            if connection.next_deadline(keepalive, now) > now.mono {
+                return;
+            }
         }
         match &connection.state {
             State::Handshake(_) => self.refuse_timeout(id, now),
@@ -466,6 +470,8 @@ impl Broker {
     }
 }
 
+/// When a deadline that has passed is looked at again.
+const RETRY_TIMER: Duration = Duration::from_millis(1);
 /// How long a peer may take to read its close.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 

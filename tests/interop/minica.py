@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sealmq_client import Identity
+from sealmq import Identity
 
 
 def new_key(bits: int = 2048) -> rsa.RSAPrivateKey:
@@ -85,11 +85,19 @@ def issue(
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(_authority(ca, key), critical=False)
     )
     if broker_hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in broker_hosts]), False)
     return Identity(builder.sign(issuer_key, hashes.SHA256()), key)
+
+
+def _authority(ca: Identity | None, key: rsa.RSAPrivateKey) -> x509.AuthorityKeyIdentifier:
+    """Names the CA's key as the CA's own certificate names it, which need not be by SHA-1."""
+    if ca is None:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    identifier = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
 
 def _host(host: str) -> x509.GeneralName:

@@ -94,10 +94,11 @@ fn half_a_record_has_a_deadline_and_hurts_nobody_else() {
 #[test]
 fn a_broken_record_ends_the_session_with_a_reason() {
     let mut h = Harness::new();
-    let mut rude: Vec<Box<dyn Fn(&mut Vec<u8>)>> = Vec::new();
-    rude.push(Box::new(|record| record[20] ^= 1));
-    rude.push(Box::new(|record| record[..4].copy_from_slice(&u32::MAX.to_be_bytes())));
-    rude.push(Box::new(|record| record[..4].copy_from_slice(&[0; 4])));
+    let rude: [fn(&mut Vec<u8>); 3] = [
+        |record| record[20] ^= 1,
+        |record| record[..4].copy_from_slice(&u32::MAX.to_be_bytes()),
+        |record| record[..4].copy_from_slice(&[0; 4]),
+    ];
     for mutate in rude {
         let mut alice = h.connect("alice");
         let mut record = alice.seal(&[ClientFrame::Ping { number: 1 }], &[], h.now.wall);

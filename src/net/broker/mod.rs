@@ -288,10 +288,11 @@ impl Server {
             let Some(id) = self.to_read.pop_front() else { return };
             let Some(socket) = self.sockets.socket_mut(id) else { continue };
             socket.in_read_queue = false;
-            if !self.core.wants_read(id) {
+            let wanted = self.core.read_limit(id).min(READ_BYTES);
+            if wanted == 0 {
                 continue;
             }
-            match socket.receive(&mut self.buffer) {
+            match socket.receive(&mut self.buffer[..wanted]) {
                 Received::Bytes(n) => {
                     budget = budget.saturating_sub(n);
                     self.core.handle_bytes(id, &self.buffer[..n], now);

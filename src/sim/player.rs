@@ -1,0 +1,354 @@
+//! A client core with a caller who remembers what it asked, and believes nothing unchecked.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::cast::Person;
+use super::model::{MessageId, Model};
+use super::reader::Reader;
+use super::rules::{Rule, Violation};
+use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset};
+use crate::base::names::{TopicFilter, TopicName};
+use crate::base::{Mono, Now, Wall};
+use crate::client::{Answer, Client, CreateRequest, Disconnect, Event, Failure, Opened, Ticket};
+use crate::wire::values::{CloseCode, Start};
+
+/// Somebody's client from its start to its end; who comes back later is a new one.
+pub struct Player {
+    pub core: Client,
+    pub me: Fingerprint,
+    /// Tells this core from those that the same person ran before.
+    pub life: u64,
+    /// How far its clock is ahead of the broker's, in milliseconds.
+    pub clock_ahead: i64,
+    /// Its caller takes no events until then.
+    pub busy_until: Mono,
+    /// Its certificate has been revoked, so its sessions may end for good.
+    pub is_revoked: bool,
+    /// It has told that it is over.
+    pub is_over: bool,
+    pub readers: BTreeMap<TopicName, Reader>,
+    pub filters: Vec<TopicFilter>,
+    /// Where delivery of each topic began first.
+    pub begun: BTreeMap<TopicName, Offset>,
+    asked: BTreeMap<Ticket, Asked>,
+    /// Publishes without an answer, in order.
+    publishes: BTreeMap<TopicName, VecDeque<Ticket>>,
+    /// The brokers that it dialled, from the one that the next event is about; none was there: `None`.
+    attempts: VecDeque<Option<u32>>,
+    /// The last offset that a publish was answered with.
+    answered: BTreeMap<Incarnation, Offset>,
+}
+
+/// What a ticket is for.
+#[derive(Debug)]
+enum Asked {
+    Create(TopicName),
+    Publish(TopicName, MessageId),
+    Subscribe(TopicFilter),
+    /// With the filters that were there besides.
+    Unsubscribe(TopicFilter, Vec<TopicFilter>),
+    Query(Query),
+}
+
+/// A question that changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    Topics,
+    Stats,
+    Ping,
+    Clients,
+    Members,
+    Open,
+}
+
+impl Player {
+    pub fn new(core: Client, person: &Person, life: u64, clock_ahead: i64) -> Player {
+        Player {
+            core,
+            me: person.fingerprint,
+            life,
+            clock_ahead,
+            busy_until: Mono(0),
+            is_revoked: false,
+            is_over: false,
+            readers: BTreeMap::new(),
+            filters: Vec::new(),
+            begun: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            publishes: BTreeMap::new(),
+            attempts: VecDeque::new(),
+            answered: BTreeMap::new(),
+        }
+    }
+
+    /// The time as this host sees it.
+    pub fn time(&self, now: Now) -> Now {
+        Now { wall: Wall(now.wall.0.saturating_add_signed(self.clock_ahead)), ..now }
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// What it still waits for.
+    pub fn waits_for(&self) -> String {
+        format!("{:?}", self.asked)
+    }
+
+    pub fn wants(&self, topic: &TopicName) -> bool {
+        self.filters.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// It dials a broker, or finds none.
+    pub fn dials(&mut self, generation: Option<u32>) {
+        self.attempts.push_back(generation);
+    }
+
+    // ---- What it asks ----
+
+    pub fn create(&mut self, request: CreateRequest) {
+        let name = request.name.clone();
+        let ticket = self.core.create(request);
+        self.asked.insert(ticket, Asked::Create(name));
+    }
+
+    /// False if the window of unanswered publishes is full.
+    pub fn publish(&mut self, topic: &TopicName, len: usize, model: &mut Model) -> bool {
+        let (id, content) = model.send(self.me, self.life, topic, len);
+        let Ok(ticket) = self.core.publish(topic, &content) else { return false };
+        self.asked.insert(ticket, Asked::Publish(topic.clone(), id));
+        self.publishes.entry(topic.clone()).or_default().push_back(ticket);
+        true
+    }
+
+    pub fn subscribe(&mut self, filter: TopicFilter, start: Start) {
+        let ticket = self.core.subscribe(filter.clone(), start);
+        self.asked.insert(ticket, Asked::Subscribe(filter.clone()));
+        self.filters.push(filter);
+    }
+
+    pub fn unsubscribe(&mut self, filter: TopicFilter) {
+        self.filters.retain(|other| *other != filter);
+        let ticket = self.core.unsubscribe(filter.clone());
+        self.asked.insert(ticket, Asked::Unsubscribe(filter, self.filters.clone()));
+    }
+
+    pub fn query(&mut self, query: Query, topic: &TopicName) {
+        let ticket = match query {
+            Query::Topics => self.core.topics(TopicFilter::parse("#").expect("a good filter")),
+            Query::Stats => self.core.stats(),
+            Query::Ping => self.core.ping(),
+            Query::Clients => self.core.known_clients(),
+            Query::Members => self.core.members(topic),
+            Query::Open => self.core.open(topic),
+        };
+        self.asked.insert(ticket, Asked::Query(query));
+    }
+
+    // ---- What it is told ----
+
+    pub fn hear(&mut self, event: Event, model: &mut Model) -> Result<(), Violation> {
+        Rule::ThingsGoOn.check(!self.is_over, || format!("{event:?} after the end"))?;
+        match event {
+            Event::Connected(_) | Event::CrlUpdated { .. } | Event::Notice(_) => Ok(()),
+            Event::Disconnected { reason, fatal, .. } => self.disconnected(&reason, fatal),
+            Event::Answer { ticket, result } => self.answered(ticket, result, model),
+            Event::Opened(opened) => self.opened(&opened, model),
+            Event::Message(m) => self.reader(&m.topic)?.message(&m, model),
+            Event::CaughtUp { topic, next } => self.reader(&topic)?.caught_up(next, model),
+            Event::Gap { topic, from, to } => self.reader(&topic)?.gap(from, to, model),
+            Event::Ended { topic, code } => self.ended(&topic, model, || format!("{topic} ended: {code}")),
+            Event::Integrity(integrity) => Err(Rule::NobodyIsAccused.broken(format!("{integrity:?}"))),
+            Event::Closed => self.over(),
+        }
+    }
+
+    fn disconnected(&mut self, reason: &Disconnect, fatal: bool) -> Result<(), Violation> {
+        self.attempts.pop_front();
+        let is_accusation = matches!(
+            reason,
+            Disconnect::Protocol(_)
+                | Disconnect::Fault(_)
+                | Disconnect::WrongHost { .. }
+                | Disconnect::BrokerCertificate(_)
+                | Disconnect::Closed {
+                    code: CloseCode::ProtocolError | CloseCode::Expired | CloseCode::Limit,
+                    ..
+                }
+        );
+        Rule::NobodyIsAccused.check(!is_accusation, || format!("{reason}"))?;
+        Rule::NobodyIsAccused.check(!fatal || self.is_revoked, || format!("for good: {reason}"))?;
+        if fatal { self.over() } else { Ok(()) }
+    }
+
+    fn over(&mut self) -> Result<(), Violation> {
+        self.is_over = true;
+        Rule::AnswersComeOnce.check(self.asked.is_empty(), || format!("never answered: {}", self.waits_for()))
+    }
+
+    fn opened(&mut self, opened: &Opened, model: &Model) -> Result<(), Violation> {
+        let said = || format!("{opened:?}");
+        Rule::DeliveryIsAsAsked.check(self.expects(&opened.topic), said)?;
+        let before = self.readers.get(&opened.topic);
+        let may_move = before.is_none_or(|before| before.is_loose || before.log != opened.incarnation);
+        Rule::DeliveryIsAsAsked.check(may_move, || format!("delivery moved: {opened:?}"))?;
+        let generation = self.attempts.front().copied().flatten();
+        let log = generation.and_then(|generation| model.log_of(generation, &opened.topic));
+        let is_true = log.is_some_and(|(id, log)| {
+            let is_member = log.members.contains(&self.me);
+            id == opened.incarnation && is_member && opened.start <= opened.end && opened.end <= log.end()
+        });
+        Rule::DeliveryIsAsAsked.check(is_true, said)?;
+        let mut reader = Reader::new(opened);
+        // The past ends once, wherever delivery went on.
+        reader.caught_up = before.is_some_and(|before| !before.is_loose && before.caught_up);
+        self.begun.entry(opened.topic.clone()).or_insert(opened.start);
+        self.readers.insert(opened.topic.clone(), reader);
+        Ok(())
+    }
+
+    /// Whether a topic may come: a filter matches it, or did until an end that is not answered yet.
+    fn expects(&self, topic: &TopicName) -> bool {
+        let is_ending =
+            |asked: &Asked| matches!(asked, Asked::Unsubscribe(filter, _) if filter.matches(topic));
+        self.wants(topic) || self.asked.values().any(is_ending)
+    }
+
+    fn reader(&mut self, topic: &TopicName) -> Result<&mut Reader, Violation> {
+        let expected = self.expects(topic);
+        let reader = self.readers.get_mut(topic).filter(|_| expected);
+        reader.ok_or_else(|| Rule::DeliveryIsAsAsked.broken(format!("{topic} is not subscribed to")))
+    }
+
+    fn ended(
+        &mut self,
+        topic: &TopicName,
+        model: &Model,
+        said: impl Fn() -> String,
+    ) -> Result<(), Violation> {
+        let reader = self.readers.remove(topic).ok_or_else(|| Rule::DeliveryIsAsAsked.broken(said()))?;
+        let made_by = model.log(reader.log).map(|log| log.generation);
+        // A topic ends with its broker only.
+        Rule::NothingIsLost.check(self.attempts.front().copied().flatten() != made_by, said)
+    }
+
+    fn answered(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Answer, Failure>,
+        model: &mut Model,
+    ) -> Result<(), Violation> {
+        let Some(asked) = self.asked.remove(&ticket) else {
+            return Err(Rule::AnswersComeOnce.broken(format!("{ticket:?}, not asked: {result:?}")));
+        };
+        if let Asked::Publish(topic, _) = &asked {
+            let first = self.publishes.get_mut(topic).and_then(VecDeque::pop_front);
+            Rule::AnswersComeOnce.check(first == Some(ticket), || format!("{ticket:?} before {first:?}"))?;
+        }
+        match (asked, result) {
+            (Asked::Publish(topic, id), result) => self.publish_answered(topic, id, result, model),
+            (Asked::Create(name), Ok(Answer::Created(created))) => self.created(&name, &created, model),
+            (Asked::Subscribe(f), Ok(Answer::Subscribed { filter, .. })) if f == filter => Ok(()),
+            (Asked::Unsubscribe(f, kept), Ok(Answer::Unsubscribed { filter })) if f == filter => {
+                self.loosen(&filter, &kept);
+                Ok(())
+            }
+            (Asked::Query(query), Ok(answer)) => answers(query, &answer),
+            (asked, Err(failure)) => self.failed(&asked, &failure),
+            (asked, Ok(answer)) => {
+                Err(Rule::AnswersAreTrue.broken(format!("{asked:?} was answered by {answer:?}")))
+            }
+        }
+    }
+
+    fn publish_answered(
+        &mut self,
+        topic: TopicName,
+        id: MessageId,
+        result: Result<Answer, Failure>,
+        model: &mut Model,
+    ) -> Result<(), Violation> {
+        let generation = self.attempts.front().copied().flatten();
+        match (result, generation) {
+            (Ok(Answer::Published { topic: of, counter, offset: Some(offset) }), Some(generation))
+                if of == topic =>
+            {
+                self.published(id, generation, counter, offset, model)
+            }
+            (Err(failure), generation) => {
+                if let (Failure::Refused { .. }, Some(generation)) = (&failure, generation) {
+                    model.refused(id, generation)?;
+                }
+                self.failed(&Asked::Publish(topic, id), &failure)
+            }
+            (Ok(answer), _) => Err(Rule::AnswersAreTrue.broken(format!("{id:?} was answered by {answer:?}"))),
+        }
+    }
+
+    fn published(
+        &mut self,
+        id: MessageId,
+        generation: u32,
+        counter: Counter,
+        offset: Offset,
+        model: &mut Model,
+    ) -> Result<(), Violation> {
+        let log = model.answered(id, generation, counter, offset)?;
+        let before = self.answered.insert(log, offset);
+        Rule::OrderHolds.check(before.is_none_or(|before| before < offset), || {
+            format!("{id:?} got {offset} after {}", before.unwrap_or_default())
+        })
+    }
+
+    fn created(
+        &self,
+        name: &TopicName,
+        created: &crate::client::Created,
+        model: &Model,
+    ) -> Result<(), Violation> {
+        let generation = self.attempts.front().copied().flatten();
+        let log = generation.and_then(|generation| model.log_of(generation, name));
+        let members: BTreeSet<Fingerprint> = created.members.iter().map(|m| m.fingerprint).collect();
+        let is_true = created.topic == *name && log.is_some_and(|(_, log)| log.members == members);
+        Rule::AnswersAreTrue.check(is_true, || format!("{created:?}"))
+    }
+
+    /// A filter has ended: what no other one holds is delivered no more.
+    fn loosen(&mut self, filter: &TopicFilter, kept: &[TopicFilter]) {
+        let still = |f: &&TopicFilter| self.filters.contains(*f);
+        let held = |topic: &TopicName| kept.iter().filter(still).any(|f| f.matches(topic));
+        for (topic, reader) in &mut self.readers {
+            reader.is_loose |= filter.matches(topic) && !held(topic);
+        }
+    }
+
+    /// Whether a failure is one that an honest world knows.
+    fn failed(&self, asked: &Asked, failure: &Failure) -> Result<(), Violation> {
+        let is_honest = match failure {
+            Failure::Session(_) => self.is_revoked,
+            Failure::ConnectionLost => matches!(asked, Asked::Create(_)),
+            Failure::UnknownClients(_) | Failure::BadClient { .. } | Failure::Exists(_) => {
+                matches!(asked, Asked::Create(_))
+            }
+            Failure::NoSuchTopic(_) | Failure::NotMember(_) => {
+                matches!(asked, Asked::Publish(..) | Asked::Query(Query::Members | Query::Open))
+            }
+            Failure::Exiting | Failure::TooLarge { .. } | Failure::Refused { .. } => true,
+            _ => false,
+        };
+        Rule::AnswersAreTrue.check(is_honest, || format!("{asked:?} failed: {failure}"))
+    }
+}
+
+fn answers(query: Query, answer: &Answer) -> Result<(), Violation> {
+    let fits = match (query, answer) {
+        (Query::Topics, Answer::Topics(topics)) => topics.is_sorted_by(|a, b| a.name < b.name),
+        (Query::Clients, Answer::Clients(clients)) => !clients.is_empty(),
+        (Query::Stats, Answer::Stats(_)) => true,
+        (Query::Ping, Answer::Pong { .. }) => true,
+        (Query::Members, Answer::Members(members)) => members.members.iter().any(|m| m.me),
+        (Query::Open, Answer::Opened(_)) => true,
+        _ => false,
+    };
+    Rule::AnswersAreTrue.check(fits, || format!("{query:?} was answered by {answer:?}"))
+}

@@ -1,0 +1,69 @@
+//! One subscriber's place in one topic, as what it was shown says.
+
+use super::model::{Log, Model};
+use super::rules::{Rule, Violation};
+use crate::base::ids::{Incarnation, Offset};
+use crate::client::{Message, Opened};
+
+/// Where a subscriber is in a log.
+pub struct Reader {
+    pub log: Incarnation,
+    /// All before was shown, or told of as a gap.
+    pub next: Offset,
+    pub caught_up: bool,
+    /// What held it was unsubscribed: it may end, go on or begin anew.
+    pub is_loose: bool,
+}
+
+impl Reader {
+    pub fn new(opened: &Opened) -> Reader {
+        Reader { log: opened.incarnation, next: opened.start, caught_up: false, is_loose: false }
+    }
+
+    pub fn message(&mut self, m: &Message, model: &mut Model) -> Result<(), Violation> {
+        Rule::NothingIsRepeated.check(m.offset >= self.next, || {
+            format!("{} of {} came when {} was next", m.offset, m.topic, self.next)
+        })?;
+        self.pass(m.offset, self.log(model)?)?;
+        self.next = m.offset.next();
+        model.shown(self.log, m)
+    }
+
+    /// The messages from `from` to before `to` are said to be gone.
+    pub fn gap(&mut self, from: Offset, to: Offset, model: &Model) -> Result<(), Violation> {
+        let log = self.log(model)?;
+        self.pass(from, log)?;
+        let told = || format!("a gap {from}..{to} in {}, which keeps from {}", log.name, log.first);
+        let mut gone = log.messages(from, to);
+        Rule::GapsAreTrue.check(gone.next().is_some(), told)?;
+        let last = log.messages(from, to).next_back();
+        Rule::GapsAreTrue.check(last.is_none_or(|(last, _)| last < log.first), told)?;
+        self.next = self.next.max(to);
+        Ok(())
+    }
+
+    pub fn caught_up(&mut self, next: Offset, model: &Model) -> Result<(), Violation> {
+        let again = std::mem::replace(&mut self.caught_up, true);
+        Rule::DeliveryIsAsAsked.check(!again, || "the past ended twice".into())?;
+        self.pass(next, self.log(model)?)
+    }
+
+    /// Whether it was shown all that there is.
+    pub fn is_complete(&self, log: &Log) -> bool {
+        self.caught_up && log.messages(self.next, log.end()).next().is_none()
+    }
+
+    /// Moves on to `offset`; no message may lie in between.
+    fn pass(&mut self, offset: Offset, log: &Log) -> Result<(), Violation> {
+        let left_out = log.messages(self.next, offset).next();
+        Rule::NothingIsLost.check(left_out.is_none(), || {
+            format!("{} of {} was left out before {offset}", left_out.unwrap_or_default().0, log.name)
+        })?;
+        self.next = self.next.max(offset);
+        Ok(())
+    }
+
+    fn log<'a>(&self, model: &'a Model) -> Result<&'a Log, Violation> {
+        model.log(self.log).ok_or_else(|| Rule::ContentIsTrue.broken("a log that nobody made"))
+    }
+}

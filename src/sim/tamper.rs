@@ -1,0 +1,156 @@
+//! Faults put in on purpose, to see that the model catches them.
+
+use super::dice::Dice;
+use crate::base::ids::Offset;
+use crate::client::{Answer, Event};
+
+/// What a core or a network would do that must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A message is not shown.
+    LoseMessage,
+    /// A message is shown twice.
+    RepeatMessage,
+    /// Two messages are shown in the wrong order.
+    SwapMessages,
+    /// A message is shown with another content.
+    ChangeContent,
+    /// A message is shown as another's.
+    ChangeSender,
+    /// A message is shown at another offset.
+    ShiftMessage,
+    /// A publish is answered with another offset.
+    WrongOffset,
+    /// A request is never answered.
+    LoseAnswer,
+    /// A request is answered twice.
+    RepeatAnswer,
+    /// A gap is not told.
+    HideGap,
+    /// A gap is told where nothing is gone.
+    InventGap,
+    /// A subscription begins elsewhere than it says.
+    ShiftStart,
+    /// A subscription's past never ends.
+    LoseCaughtUp,
+    /// The network drops bytes, and goes on.
+    LoseBytes,
+    /// The network changes a bit.
+    FlipBit,
+    /// The network delivers bytes twice.
+    RepeatBytes,
+}
+
+/// Puts a fault in, a few times in a run.
+pub struct Tamper {
+    pub fault: Option<Fault>,
+    dice: Dice,
+    held: Option<Event>,
+}
+
+impl Fault {
+    pub const ALL: [Fault; 16] = [
+        Fault::LoseMessage,
+        Fault::RepeatMessage,
+        Fault::SwapMessages,
+        Fault::ChangeContent,
+        Fault::ChangeSender,
+        Fault::ShiftMessage,
+        Fault::WrongOffset,
+        Fault::LoseAnswer,
+        Fault::RepeatAnswer,
+        Fault::HideGap,
+        Fault::InventGap,
+        Fault::ShiftStart,
+        Fault::LoseCaughtUp,
+        Fault::LoseBytes,
+        Fault::FlipBit,
+        Fault::RepeatBytes,
+    ];
+}
+
+impl Tamper {
+    pub fn nothing() -> Tamper {
+        Tamper { fault: None, dice: Dice::new(0, 0), held: None }
+    }
+
+    pub fn with(fault: Fault, seed: u64) -> Tamper {
+        Tamper { fault: Some(fault), dice: Dice::new(seed, 99), held: None }
+    }
+
+    /// What a caller is told instead of the event.
+    pub fn twist(&mut self, event: Event) -> Vec<Event> {
+        let Some(fault) = self.fault else { return vec![event] };
+        if let Some(held) = self.held.take() {
+            return vec![event, held];
+        }
+        if !self.dice.percent(20) {
+            return vec![event];
+        }
+        match (fault, event) {
+            (Fault::LoseMessage, Event::Message(_))
+            | (Fault::LoseAnswer, Event::Answer { .. })
+            | (Fault::HideGap, Event::Gap { .. })
+            | (Fault::LoseCaughtUp, Event::CaughtUp { .. }) => Vec::new(),
+            (Fault::SwapMessages, event @ Event::Message(_)) => {
+                self.held = Some(event);
+                Vec::new()
+            }
+            (Fault::RepeatMessage, Event::Message(m)) => vec![Event::Message(m.clone()), Event::Message(m)],
+            (Fault::ChangeContent, Event::Message(mut m)) => {
+                m.content.push(0);
+                vec![Event::Message(m)]
+            }
+            (Fault::ChangeSender, Event::Message(mut m)) => {
+                m.fingerprint.0[0] ^= 1;
+                vec![Event::Message(m)]
+            }
+            (Fault::ShiftMessage, Event::Message(mut m)) => {
+                m.offset = m.offset.next();
+                vec![Event::Message(m)]
+            }
+            (Fault::WrongOffset, Event::Answer { ticket, result }) => {
+                let result = result.map(wrong_offset);
+                vec![Event::Answer { ticket, result }]
+            }
+            (Fault::RepeatAnswer, Event::Answer { ticket, result }) => {
+                vec![Event::Answer { ticket, result: result.clone() }, Event::Answer { ticket, result }]
+            }
+            (Fault::InventGap, Event::Message(m)) => {
+                let (topic, from, to) = (m.topic.clone(), m.offset, m.offset.next());
+                vec![Event::Gap { topic, from, to }]
+            }
+            (Fault::ShiftStart, Event::Opened(mut opened)) => {
+                opened.start = Offset(opened.start.0.saturating_sub(1));
+                vec![Event::Opened(opened)]
+            }
+            (_, event) => vec![event],
+        }
+    }
+
+    /// What becomes of bytes on their way, if anything.
+    pub fn damage(&mut self) -> Option<fn(&mut Vec<u8>)> {
+        if !self.dice.percent(20) {
+            return None;
+        }
+        match self.fault? {
+            Fault::LoseBytes => Some(|bytes| bytes.truncate(bytes.len() / 2)),
+            Fault::FlipBit => Some(|bytes| {
+                if let Some(last) = bytes.last_mut() {
+                    *last ^= 1;
+                }
+            }),
+            Fault::RepeatBytes => Some(|bytes| bytes.extend_from_within(..)),
+            _ => None,
+        }
+    }
+}
+
+fn wrong_offset(answer: Answer) -> Answer {
+    match answer {
+        Answer::Published { topic, counter, offset: Some(offset) } => {
+            Answer::Published { topic, counter, offset: Some(offset.next()) }
+        }
+        other => other,
+    }
+}
