@@ -100,6 +100,16 @@ pub const CURSORS_PER_CONNECTION_MAX: usize = 16_384;
 pub const FILTERS_PER_CONNECTION_MAX: usize = 1024;
 /// Answers and events waiting for one connection, in bytes; above, it is not read.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of bodies of one connection's unanswered publishes; above, it is not read.
+pub const UNANSWERED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What all connections together may hold of each of: answers, bodies on their way to the
+/// store, a record on its way out, entries read from the store. One connection's share shrinks
+/// as they grow in number, down to [`SHARE_BYTES_MIN`].
+pub const SHARED_POOL_BYTES: usize = 64 * 1024 * 1024;
+/// Enough for a record of small messages.
+pub const SHARE_BYTES_MIN: usize = 8 * 1024;
+/// Cursors of one connection for which entries are read from the store at a time.
+pub const READS_PER_CONNECTION_MAX: usize = 4;
 /// Silence after which a side pings; twice that, and the peer is dead.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// RAM for the newest entries of all topics together.
@@ -120,6 +130,8 @@ const _: () = {
     assert!(BODY_BYTES_MAX <= RECORD_BODIES_BYTES_MAX);
     // A record frame: the record, one wrap, one certificate, and the frame's own fields.
     assert!(CHAIN_RECORD_BYTES_MAX + RSA_BYTES_MAX + CERT_BYTES_MAX + 1024 < TOKEN_BYTES_MAX);
+    // With all connections there are, the shares of a pool stay near the pool.
+    assert!(CONNECTIONS_MAX * SHARE_BYTES_MIN <= 2 * SHARED_POOL_BYTES);
     // A rotation names a hash for each member's wrap.
     assert!(MEMBERS_MAX * 32 + 4096 < CHAIN_RECORD_BYTES_MAX);
     assert!(

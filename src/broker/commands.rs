@@ -34,7 +34,9 @@ impl Broker {
     /// True if commands are left that could be done at once.
     pub(super) fn run_commands(&mut self, now: Now) -> bool {
         let mut quota = COMMANDS_PER_TURN;
-        let mut waiting_for_budget = Vec::new();
+        for id in std::mem::take(&mut self.deferred) {
+            self.enqueue(id);
+        }
         while quota > 0 {
             let Some(id) = self.input.pop_front() else { break };
             let Some(connection) = self.connection_mut(id) else { continue };
@@ -45,7 +47,7 @@ impl Broker {
             quota -= (before - share).max(1).min(quota);
             match pause {
                 Pause::Share => self.enqueue(id),
-                Pause::Budget => waiting_for_budget.push(id),
+                Pause::Budget => self.deferred.push(id),
                 Pause::Stalled => self.stall(id),
                 Pause::NoRoom => self.wait_for_room(id),
                 Pause::Idle => self.note_partial(id, now),
@@ -54,11 +56,7 @@ impl Broker {
             self.count_input(id);
             self.finish_exit(id, now);
         }
-        let left = !self.input.is_empty();
-        for id in waiting_for_budget {
-            self.enqueue(id);
-        }
-        left
+        !self.input.is_empty()
     }
 
     fn run_connection(&mut self, id: ConnId, share: &mut usize, now: Now) -> Pause {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::ids::ConnId;
-use crate::base::limits::{HANDSHAKE_TIME_MAX, RECORD_TIME_MAX};
+use crate::base::limits::{CLOCK_SKEW, HANDSHAKE_TIME_MAX, RECORD_TIME_MAX};
 use crate::base::{Mono, Now};
 use crate::crypto::cert::Certificate;
 use crate::session::broker::{AwaitingCert, Handshake};
@@ -113,7 +113,8 @@ impl Connection {
 
     /// Bytes of input that it holds in RAM.
     pub fn held_bytes(&self) -> usize {
-        self.inbox.held_bytes() + self.bodies.iter().map(|body| body.len()).sum::<usize>()
+        let frames = self.frames.len() * size_of::<ClientFrame>();
+        self.inbox.held_bytes() + frames + self.bodies.iter().map(|body| body.len()).sum::<usize>()
     }
 
     /// When something is to be done about it at the latest.
@@ -127,7 +128,8 @@ impl Connection {
             State::Active(live) => {
                 // A peer that was pinged late, as after a suspended host, has as long to answer.
                 let silence = self.pinged.unwrap_or(self.heard) + keepalive;
-                let expiry = now.mono + live.peer.not_after().since(now.wall);
+                // As the handshake judges it: with the clocks' skew.
+                let expiry = now.mono + (live.peer.not_after() + CLOCK_SKEW).since(now.wall);
                 let record = self.partial_since.map_or(Mono(u64::MAX), |since| since + RECORD_TIME_MAX);
                 silence.min(expiry).min(record)
             }

@@ -23,6 +23,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -34,7 +35,9 @@ use self::processor::Processor;
 use self::report::Counters;
 use self::timers::Timers;
 use crate::base::ids::ConnId;
-use crate::base::limits::{INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::base::limits::{
+    CLOCK_SKEW, INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX,
+};
 use crate::base::{Entropy, Mono, Now};
 use crate::crypto::cert::{CertFault, Role, Trust};
 use crate::session::budget::RsaBudget;
@@ -59,6 +62,8 @@ pub struct Broker {
     hellos: VecDeque<ConnId>,
     /// Active connections with input.
     input: VecDeque<ConnId>,
+    /// Active connections whose next command waits for the RSA budget.
+    deferred: Vec<ConnId>,
     /// Active connections whose input waits for room.
     roomless: VecDeque<ConnId>,
     /// Bytes of input held beyond each connection's free share.
@@ -107,6 +112,7 @@ impl Broker {
             steps: VecDeque::new(),
             hellos: VecDeque::new(),
             input: VecDeque::new(),
+            deferred: Vec::new(),
             roomless: VecDeque::new(),
             pooled: 0,
             timers: Timers::default(),
@@ -191,12 +197,17 @@ impl Broker {
         self.events.pop_front()
     }
 
-    /// When `turn` is to be called at the latest.
+    /// When `turn` is to be called at the latest; a time that has passed means at once.
     pub fn poll_timeout(&self) -> Option<Mono> {
+        if !self.dying.is_empty() || !self.input.is_empty() {
+            return Some(self.last_turn.mono);
+        }
         let times = [
             self.timers.next(),
             self.processor.poll_timeout(self.last_turn),
             self.handshake_timeout(),
+            // A refill of a few units.
+            (!self.deferred.is_empty()).then(|| self.last_turn.mono + Duration::from_millis(1)),
             self.admission.next_eviction(),
         ];
         times.into_iter().flatten().min()
@@ -355,7 +366,8 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else {
             return;
         };
-        let deadline = Some(connection.next_deadline(keepalive, now));
+        // Never in the past: what a timer could not mend is looked at again, but not in the same turn.
+        let deadline = Some(connection.next_deadline(keepalive, now).max(now.mono + RETRY_TIMER));
         self.timers.set(id, connection.deadline, deadline);
         connection.deadline = deadline;
     }
@@ -389,9 +401,12 @@ impl Broker {
             return;
         }
         if connection.wants_room {
-            // It is we who do not listen.
+            // It is we who do not listen: neither its silence nor its half record is its fault.
             connection.heard = now.mono;
-            return;
+            connection.partial_since = None;
+            if connection.next_deadline(keepalive, now) > now.mono {
+                return;
+            }
         }
         match &connection.state {
             State::Handshake(_) => self.refuse_timeout(id, now),
@@ -400,7 +415,7 @@ impl Broker {
                 let record_late = connection
                     .partial_since
                     .is_some_and(|since| since + crate::base::limits::RECORD_TIME_MAX <= now.mono);
-                if live.peer.not_after() <= now.wall {
+                if live.peer.not_after() + CLOCK_SKEW <= now.wall {
                     self.close(id, CloseCode::Expired, String::new(), now);
                 } else if record_late || connection.pinged.is_some() {
                     log::info!("{id} {}: silent for too long", connection.peer_name());
@@ -455,8 +470,10 @@ impl Broker {
     }
 }
 
+/// When a deadline that has passed is looked at again.
+const RETRY_TIMER: Duration = Duration::from_millis(1);
 /// How long a peer may take to read its close.
-const CLOSE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
 fn crl_of(trust: &Trust) -> Option<(u64, std::sync::Arc<[u8]>)> {
     Some((trust.crl_number()?, std::sync::Arc::clone(trust.crl_der()?)))

@@ -255,7 +255,7 @@ mod tests {
             topic: &topic,
             content,
             offset: Offset(7),
-            time: Wall(1_795_421_597_250),
+            time: Wall(1_795_419_197_250),
             sender: &sender,
             fingerprint: Fingerprint([0xab; 32]),
             epoch: Epoch(1),
@@ -274,10 +274,10 @@ mod tests {
             ("%o|%s|%l", "7|alice|4"),
             ("%x %X", "32312e35 32312E35"),
             ("%I", "2026-11-23T07:33:17.250Z"),
-            ("%U", "1795421597.250"),
+            ("%U", "1795419197.250"),
             ("100%% \\\\ a@@b\\n", "100% \\ a@b\n"),
             ("ü%pü", "ü21.5ü"),
-            ("@Y-@s", "2026-1795421597"),
+            ("@Y-@s", "2026-1795419197"),
         ];
         for (format, expected) in cases {
             let format = Format::parse(format).expect("a good format");

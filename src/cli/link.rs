@@ -84,21 +84,25 @@ impl Link {
     }
 
     /// The next event that a verb may care about. Nothing: `deadline` has passed, or the waker
-    /// was used. An end for good is an error.
+    /// was used. An end for good is an error; notices are said.
     pub fn next(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
         loop {
-            match self.connection.wait(deadline).map_err(poll_failed)? {
-                Some(Event::CrlUpdated { der, number }) => self.keep_crl(&der, number),
+            match self.next_or_notice(deadline)? {
                 Some(Event::Notice(notice)) => note(&notice.to_string()),
-                Some(Event::Disconnected { reason, fatal: true, .. }) => return Err(reason.into()),
                 other => return Ok(other),
             }
         }
     }
 
-    /// Waits for the waker alone: after the session's end.
-    pub fn idle(&mut self, deadline: Option<Mono>) -> Result<(), CliError> {
-        self.connection.wait(deadline).map(drop).map_err(poll_failed)
+    /// The same, for a caller that says notices itself.
+    pub fn next_or_notice(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
+        loop {
+            match self.connection.wait(deadline).map_err(poll_failed)? {
+                Some(Event::CrlUpdated { der, number }) => self.keep_crl(&der, number),
+                Some(Event::Disconnected { reason, fatal: true, .. }) => return Err(reason.into()),
+                other => return Ok(other),
+            }
+        }
     }
 
     /// An event that is there already.

@@ -64,13 +64,8 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
         Failure::Integrity(topic, _) => {
             format!("do not go on with {topic} before you know why; ask its owner over another way")
         }
-        Failure::TwoKeys { .. } => {
-            "have the one that is not right revoked: `sealmq ca revoke` on the CA's host".to_owned()
-        }
-        Failure::UnknownClients(_) => {
-            "connect once as that client (`sealmq ping --as NAME`), or put its certificate into the broker's certs/"
-                .to_owned()
-        }
+        Failure::TwoKeys { .. } => "`sealmq ca revoke` does that, on the CA's host".to_owned(),
+        Failure::UnknownClients(_) => "`sealmq ping --as NAME` connects once".to_owned(),
         Failure::TooLarge { .. } => "publish it in parts".to_owned(),
         _ => return None,
     };
@@ -79,12 +74,8 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
 
 fn disconnect_remedy(reason: &Disconnect) -> Option<String> {
     let remedy = match reason {
-        Disconnect::Unreachable(_) => {
-            "is sealmqd running there? -h HOST -p PORT say where; --wait-for-broker SECONDS keeps trying"
-        }
-        Disconnect::WrongHost { .. } => {
-            "dial it by a name of its certificate, or issue one with `sealmq ca issue --broker NAME --san HOST`"
-        }
+        Disconnect::Unreachable(_) => "--wait-for-broker SECONDS keeps trying",
+        Disconnect::WrongHost { .. } => "or dial it by a name that its certificate has: -h HOST",
         Disconnect::BrokerCertificate(_) => {
             "is certs/ca.crt the certificate of the broker's CA? --cafile names another"
         }

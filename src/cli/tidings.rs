@@ -35,7 +35,7 @@ pub fn away(reason: &Disconnect, retry_at: Option<Mono>, now: Mono) -> String {
         Some(at) => {
             // In tenths of a second: nobody reads more.
             let tenths = at.since(now).as_millis().div_ceil(100).max(1);
-            format!("{reason}; trying again in {}.{} s", tenths / 10, tenths % 10)
+            format!("{reason} (trying again in {}.{} s)", tenths / 10, tenths % 10)
         }
         None => reason.to_string(),
     }
@@ -93,8 +93,8 @@ mod tests {
     fn the_next_try_is_never_in_no_time() {
         let now = Mono(5_000_000);
         let soon = away(&Disconnect::BrokerSilent, Some(now + Duration::from_millis(1240)), now);
-        assert!(soon.ends_with("trying again in 1.3 s"), "{soon}");
-        assert!(away(&Disconnect::BrokerSilent, Some(now), now).ends_with("in 0.1 s"));
+        assert!(soon.ends_with("(trying again in 1.3 s)"), "{soon}");
+        assert!(away(&Disconnect::BrokerSilent, Some(now), now).ends_with("in 0.1 s)"));
         assert!(!away(&Disconnect::BrokerSilent, None, now).contains("again"));
     }
 

@@ -192,9 +192,9 @@ mod tests {
             ("since=10m", Start::Since(Wall::from_secs(999_400))),
             ("since=2h", Start::Since(Wall::from_secs(992_800))),
             ("since=100w", Start::Since(Wall(0))),
-            ("since=1795421597", Start::Since(Wall::from_secs(1_795_421_597))),
-            ("since=2026-11-23T07:33:17Z", Start::Since(Wall::from_secs(1_795_421_597))),
-            ("since=2026-11-23T08:33:17.5+01:00", Start::Since(Wall(1_795_421_597_500))),
+            ("since=1795419197", Start::Since(Wall::from_secs(1_795_419_197))),
+            ("since=2026-11-23T07:33:17Z", Start::Since(Wall::from_secs(1_795_419_197))),
+            ("since=2026-11-23T08:33:17.5+01:00", Start::Since(Wall(1_795_419_197_500))),
         ];
         for (text, start) in cases {
             assert_eq!(Place::parse(text).map(|f| f.start(now)), Ok(start), "{text}");
@@ -245,6 +245,6 @@ mod tests {
         {
             assert_eq!(show_duration(duration(text).expect("a good duration")), shown);
         }
-        assert_eq!(show_time(Wall(1_795_421_597_007)), "2026-11-23T07:33:17.007Z");
+        assert_eq!(show_time(Wall(1_795_419_197_007)), "2026-11-23T07:33:17.007Z");
     }
 }

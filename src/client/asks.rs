@@ -69,8 +69,11 @@ impl Asks {
         self.under_way.insert(request, ask);
     }
 
-    pub fn remove(&mut self, request: RequestId) -> Option<Ask> {
-        self.under_way.remove(&request)
+    /// Takes a request out if it is of the kind that an answer is for. One that is not stays: the
+    /// session ends then, and what its caller is told is decided there.
+    pub fn take(&mut self, request: RequestId, fits: impl FnOnce(&Ask) -> bool) -> Option<Ask> {
+        let is_it = self.under_way.get(&request).is_some_and(fits);
+        if is_it { self.under_way.remove(&request) } else { None }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,26 +109,22 @@ impl Ask {
         }
     }
 
-    /// The request as it is to be asked in the next session, if asking twice does no harm.
-    fn again(self) -> Result<Option<Ask>, Ask> {
+    /// Whether asking once more might do a thing twice.
+    fn is_risky(&self) -> bool {
+        matches!(self, Ask::Create(creation) if creation.is_begun())
+    }
+
+    /// The request as it is to be asked in the next session; nothing if that asks by itself.
+    fn again(self) -> Option<Ask> {
         match self {
-            Ask::Create(creation) => match creation.again() {
-                Ok(creation) => Ok(Some(Ask::Create(Box::new(creation)))),
-                Err(creation) => Err(Ask::Create(Box::new(creation))),
-            },
-            Ask::Topics { filter, ticket, .. } => Ok(Some(Ask::Topics { filter, found: Vec::new(), ticket })),
+            Ask::Create(creation) => Some(Ask::Create(Box::new(creation.again()))),
+            Ask::Topics { filter, ticket, .. } => Some(Ask::Topics { filter, found: Vec::new(), ticket }),
             Ask::Clients { ticket, .. } => {
-                Ok(Some(Ask::Clients { after: Fingerprint([0; 32]), found: Vec::new(), ticket }))
+                Some(Ask::Clients { after: Fingerprint([0; 32]), found: Vec::new(), ticket })
             }
-            Ask::Ping { ticket, .. } => Ok(Some(Ask::Ping { sent: None, ticket })),
-            Ask::Stats { ticket } => Ok(Some(Ask::Stats { ticket })),
-            Ask::Open { topic, start, ticket: Some(ticket) } => {
-                Ok(Some(Ask::Open { topic, start, ticket: Some(ticket) }))
-            }
-            // The next session asks for these by itself.
-            Ask::Open { ticket: None, .. } | Ask::Crl(_) => Ok(None),
-            // The next session begins without the filter.
-            unsubscribe @ Ask::Unsubscribe { .. } => Ok(Some(unsubscribe)),
+            Ask::Ping { ticket, .. } => Some(Ask::Ping { sent: None, ticket }),
+            Ask::Open { ticket: None, .. } | Ask::Crl(_) => None,
+            same @ (Ask::Open { .. } | Ask::Unsubscribe { .. } | Ask::Stats { .. }) => Some(same),
         }
     }
 }
@@ -200,9 +199,10 @@ impl Client {
     pub(super) fn requeue(&mut self, asks: Asks) {
         let later = std::mem::take(&mut self.waiting);
         for ask in asks.into_all() {
-            match ask.again() {
-                Ok(again) => self.waiting.extend(again),
-                Err(ask) => self.fail_ask(ask, Failure::ConnectionLost),
+            if ask.is_risky() {
+                self.fail_ask(ask, Failure::ConnectionLost);
+            } else {
+                self.waiting.extend(ask.again());
             }
         }
         self.waiting.extend(later);

@@ -71,12 +71,14 @@ impl Creation {
         &self.request.name
     }
 
-    /// The creation from its start, if the broker has no record of it yet.
-    pub fn again(self) -> Result<Creation, Creation> {
-        match self.stage {
-            Stage::Gathering(_) => Ok(Creation::new(self.ticket, self.request)),
-            Stage::Making(_) => Err(self),
-        }
+    /// Whether the broker may have made something of it by now.
+    pub fn is_begun(&self) -> bool {
+        matches!(self.stage, Stage::Making(_))
+    }
+
+    /// The creation from its start.
+    pub fn again(self) -> Creation {
+        Creation::new(self.ticket, self.request)
     }
 
     /// The names to be asked for; none: all.

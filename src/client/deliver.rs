@@ -57,9 +57,8 @@ impl Client {
             topic.publishing.renumber(topic.publishing.slot);
             taken = topic.records.take(number, incoming, &mut reader);
         }
-        let has_epoch = topic.records.epoch().is_some();
         if let Some(open) = topic.open() {
-            open.record_came(has_epoch, now);
+            open.record_came(now);
         }
         if topic.delivery.as_ref().is_some_and(|d| d.next == offset)
             && let Some(delivery) = &mut topic.delivery

@@ -47,6 +47,11 @@ impl Delivery {
 
     /// The session resumes elsewhere than asked: what lies between is not told of again.
     pub fn move_to(&mut self, incarnation: Incarnation, start: Offset) {
+        if incarnation != self.incarnation {
+            // Another log: its publishers may count anew.
+            self.publishers.clear();
+            self.order.clear();
+        }
         self.incarnation = incarnation;
         self.next = start;
         self.gaps += 1;
@@ -172,6 +177,17 @@ mod tests {
         d.gap(Offset(0), Offset(4), &Records::default());
         assert_eq!(d.count(WHO, Counter(20)), Ok(None));
         assert_eq!(d.count((WHO.0, PublisherId([3; 16])), Counter(0)), Ok(None));
+    }
+
+    #[test]
+    fn in_another_log_publishers_may_count_anew() {
+        let mut d = at(5);
+        assert_eq!(d.count(WHO, Counter(3)), Ok(None));
+        d.move_to(Incarnation(7), Offset(9));
+        assert!(d.count(WHO, Counter(0)).is_err());
+        d.move_to(Incarnation(8), Offset(0));
+        assert_eq!(d.count(WHO, Counter(0)), Ok(None));
+        assert_eq!(d.next, Offset(0));
     }
 
     #[test]

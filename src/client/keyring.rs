@@ -77,7 +77,7 @@ impl EpochKey {
         EpochKey::new(topic, epoch, Secret32::random(entropy))
     }
 
-    fn new(topic: TopicId, epoch: Epoch, secret: Secret32) -> EpochKey {
+    pub fn new(topic: TopicId, epoch: Epoch, secret: Secret32) -> EpochKey {
         let body = BodyKey::new(&kdf(secret.expose(), &epoch_salt(topic, epoch), BODY_LABEL));
         EpochKey { topic, epoch, secret, body }
     }
@@ -148,7 +148,7 @@ mod tests {
         let epoch_key = EpochKey::random(TOPIC, Epoch(3), &mut e);
         let wrap = epoch_key.wrap(&alice.public(), &mut e).expect("a sound machine");
         let (said, named) = (said(&epoch_key), sha256(&wrap));
-        let opened = EpochKey::unwrap(&said, &wrap, &named, &alice, &mut e).ok().expect("our own wrap");
+        let opened = EpochKey::unwrap(&said, &wrap, &named, &alice, &mut e).expect("our own wrap");
         assert_eq!(opened.commitment(), epoch_key.commitment());
 
         let mut fault = |said: &Commitment, wrap: &[u8], named: &[u8; 32], who: &PrivateKey| {

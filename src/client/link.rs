@@ -1,6 +1,6 @@
 //! The connection: handshake, records, keepalive, the end, and when to come back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::asks::Asks;
@@ -9,7 +9,7 @@ use super::{Client, Event};
 use crate::base::entropy::random_array;
 use crate::base::ids::{RequestId, TopicHandle};
 use crate::base::limits::{HANDSHAKE_TIME_MAX, KEEPALIVE};
-use crate::base::names::TopicName;
+use crate::base::names::{TopicFilter, TopicName};
 use crate::base::time::{Mono, Now};
 use crate::base::transmit::Transmit;
 use crate::crypto::cert::{CertFault, Certificate, Role};
@@ -54,7 +54,7 @@ pub struct Session {
     pinged: Mono,
     pub asks: Asks,
     /// Requests of filters, which announce topics for as long as the session lasts.
-    pub filters: HashSet<RequestId>,
+    pub filters: HashMap<RequestId, TopicFilter>,
     pub handles: HashMap<TopicHandle, TopicName>,
     /// Publisher ids that the broker has been told, by slot.
     pub slots_told: u16,
@@ -326,6 +326,7 @@ impl Client {
 
     /// Ends the connection, and says when it comes back if it does.
     pub(super) fn end(&mut self, end: End) {
+        log::debug!("the connection has ended: {}", end.reason);
         let phase = std::mem::replace(&mut self.phase, Phase::Idle);
         let lasted = match &phase {
             Phase::Active(session) => self.now.mono.since(session.began),
@@ -388,7 +389,7 @@ impl Session {
             spoke: now,
             pinged: now,
             asks: Asks::default(),
-            filters: HashSet::new(),
+            filters: HashMap::new(),
             handles: HashMap::new(),
             slots_told: 0,
             crl_offered: 0,

@@ -30,6 +30,7 @@ impl Client {
         bodies: &mut impl Iterator<Item = Arc<[u8]>>,
     ) -> Result<(), End> {
         use BrokerFrame as F;
+        log::trace!("the broker says {}", frame.label());
         let is_early = matches!(frame, F::Welcome { .. } | F::Ping { .. } | F::Pong { .. } | F::Close { .. });
         if !is_early && !self.is_connected() {
             return Err(End::protocol(format!("{} before Welcome", frame.label())));
@@ -49,7 +50,7 @@ impl Client {
             F::Done { request } => return self.done(request),
             F::Refused { request, code, detail, text } => {
                 if !self.subscription_refused(request, code, detail, &text) {
-                    let ask = self.asked(request)?;
+                    let ask = self.asked(request, |_| true)?;
                     self.ask_refused(ask, code, detail, text);
                 }
             }
@@ -83,22 +84,24 @@ impl Client {
             F::Ended { topic, code } => return self.topic_ended(topic, code),
             F::Clients { request, more, clients } => return self.clients_came(request, more, clients),
             F::Topics { request, more, topics } => return self.topics_came(request, more, topics),
-            F::Stats { request, stats } => match self.asked(request)? {
-                Ask::Stats { ticket } => self.answer(ticket, Ok(Answer::Stats(stats))),
-                _ => return Err(End::protocol("counters that were not asked for")),
-            },
-            F::CrlPart { request, number, total, from, part } => match self.asked(request)? {
-                Ask::Crl(fetch) => return self.crl_part(fetch, &Part { number, total, from, bytes: part }),
-                _ => return Err(End::protocol("a revocation list that was not asked for")),
-            },
+            F::Stats { request, stats } => {
+                if let Ask::Stats { ticket } = self.asked(request, |ask| matches!(ask, Ask::Stats { .. }))? {
+                    self.answer(ticket, Ok(Answer::Stats(stats)));
+                }
+            }
+            F::CrlPart { request, number, total, from, part } => {
+                if let Ask::Crl(fetch) = self.asked(request, |ask| matches!(ask, Ask::Crl(_)))? {
+                    return self.crl_part(fetch, &Part { number, total, from, bytes: part });
+                }
+            }
             F::CrlChanged { number } => self.crl_offered(number),
         }
         Ok(())
     }
 
-    /// The request that an answer is for; it is no longer under way then.
-    fn asked(&mut self, request: RequestId) -> Result<Ask, End> {
-        let ask = self.session_mut().and_then(|session| session.asks.remove(request));
+    /// The request that an answer is for, if it is of the right kind; it is no longer under way then.
+    fn asked(&mut self, request: RequestId, fits: impl FnOnce(&Ask) -> bool) -> Result<Ask, End> {
+        let ask = self.session_mut().and_then(|session| session.asks.take(request, fits));
         ask.ok_or_else(|| End::protocol("an answer to nothing that was asked"))
     }
 
@@ -156,40 +159,33 @@ impl Client {
         // Other numbers are answers to keepalives.
         let Ok(request) = u32::try_from(number).map(RequestId) else { return };
         let Some(session) = self.session_mut() else { return };
-        match session.asks.remove(request) {
-            Some(Ask::Ping { sent, ticket }) => {
-                let round_trip = sent.map_or(Duration::ZERO, |sent| now.since(sent));
-                self.answer(ticket, Ok(Answer::Pong { round_trip }));
-            }
-            Some(other) => session.asks.insert(request, other),
-            None => {}
+        let ask = session.asks.take(request, |ask| matches!(ask, Ask::Ping { .. }));
+        if let Some(Ask::Ping { sent, ticket }) = ask {
+            let round_trip = sent.map_or(Duration::ZERO, |sent| now.since(sent));
+            self.answer(ticket, Ok(Answer::Pong { round_trip }));
         }
     }
 
     fn done(&mut self, request: RequestId) -> Result<(), End> {
-        match self.asked(request)? {
+        let fits = |ask: &Ask| match ask {
+            Ask::Unsubscribe { .. } => true,
+            Ask::Create(creation) => creation.is_begun(),
+            _ => false,
+        };
+        match self.asked(request, fits)? {
             Ask::Unsubscribe { filter, ticket } => {
                 self.drop_unmatched(&filter, Some(request));
                 self.answer(ticket, Ok(Answer::Unsubscribed { filter }));
-                Ok(())
             }
-            Ask::Create(creation) => {
-                self.creation_taken(creation, None);
-                Ok(())
-            }
-            _ => Err(End::protocol("Done for what needs an answer")),
+            Ask::Create(creation) => self.creation_taken(creation, None),
+            _ => {}
         }
+        Ok(())
     }
 
     fn topics_came(&mut self, request: RequestId, more: bool, topics: Vec<TopicEntry>) -> Result<(), End> {
-        let Ask::Topics { filter, mut found, ticket } = self.asked(request)? else {
-            return Err(End::protocol("topics that were not asked for"));
-        };
-        let last = found.last().map(|topic| topic.name.clone());
-        let is_sorted = topics.iter().map(|topic| Some(&topic.name)).is_sorted();
-        if !is_sorted || topics.first().is_some_and(|first| last.is_some_and(|last| first.name <= last)) {
-            return Err(End::protocol("topics out of order"));
-        }
+        let fits = |ask: &Ask| matches!(ask, Ask::Topics { found, .. } if follow(found, &topics));
+        let Ask::Topics { filter, mut found, ticket } = self.asked(request, fits)? else { return Ok(()) };
         let is_empty = topics.is_empty();
         found.extend(topics);
         if more && !is_empty {
@@ -201,13 +197,14 @@ impl Client {
     }
 
     fn clients_came(&mut self, request: RequestId, more: bool, clients: Vec<ClientEntry>) -> Result<(), End> {
-        let (after, mut found, ticket) = match self.asked(request)? {
+        let fits = |ask: &Ask| matches!(ask, Ask::Create(_) | Ask::Clients { .. });
+        let (after, mut found, ticket) = match self.asked(request, fits)? {
             Ask::Create(creation) => {
                 self.creation_page(creation, &clients, more);
                 return Ok(());
             }
             Ask::Clients { after, found, ticket } => (after, found, ticket),
-            _ => return Err(End::protocol("certificates that were not asked for")),
+            _ => return Ok(()),
         };
         found.extend(clients.iter().filter_map(|client| self.known_client(client)));
         let last = found.last().map_or(after, |client| client.fingerprint);
@@ -235,4 +232,10 @@ impl Client {
             fault: fault.map(|fault| fault.to_string()),
         })
     }
+}
+
+/// Whether a page of topics goes on behind those that were found, in name order.
+fn follow(found: &[TopicEntry], page: &[TopicEntry]) -> bool {
+    let names = found.last().into_iter().chain(page).map(|topic| &topic.name);
+    names.is_sorted_by(|a, b| a < b)
 }

@@ -224,6 +224,3 @@ fn commitment(chain: &Chain, epoch: Epoch) -> Option<Commitment> {
 fn bad_record(e: ChainError) -> IntegrityFault {
     IntegrityFault::BadRecord(e.to_string())
 }
-
-#[cfg(test)]
-mod tests;

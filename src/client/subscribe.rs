@@ -95,7 +95,7 @@ impl Client {
             let request = session.asks.number();
             let (filter, start) = (subscription.filter.clone(), subscription.start);
             subscription.request = Some(request);
-            session.filters.insert(request);
+            session.filters.insert(request, filter.clone());
             self.outbox.push(&ClientFrame::Subscribe { request, filter, start });
         }
     }
@@ -114,7 +114,7 @@ impl Client {
     }
 
     pub(super) fn subscribed(&mut self, request: RequestId, matched: u32, others: u32) -> Result<(), End> {
-        if !self.session_mut().is_some_and(|s| s.filters.contains(&request)) {
+        if !self.session_mut().is_some_and(|s| s.filters.contains_key(&request)) {
             return Err(End::protocol("an answer to a filter that was not sent"));
         }
         let Some(subscription) = self.subscriptions.iter_mut().find(|s| s.request == Some(request)) else {
@@ -137,7 +137,7 @@ impl Client {
         detail: u64,
         text: &str,
     ) -> bool {
-        if !self.session_mut().is_some_and(|s| s.filters.remove(&request)) {
+        if self.session_mut().and_then(|s| s.filters.remove(&request)).is_none() {
             return false;
         }
         let gone: Vec<Subscription> =
@@ -161,8 +161,8 @@ impl Client {
 
     /// The broker has announced a topic.
     pub(super) fn topic_announced(&mut self, request: RequestId, at: Announcement) -> Result<(), End> {
-        let reason = self.reason(request)?;
         self.bind(&at)?;
+        let reason = self.reason(request, &at.name)?;
         let wants_messages = match &reason {
             Reason::Filter => true,
             Reason::Asked { start, .. } => *start != Start::RecordsOnly,
@@ -182,12 +182,18 @@ impl Client {
         Ok(())
     }
 
-    fn reason(&mut self, request: RequestId) -> Result<Reason, End> {
+    /// What a topic of this name answers to.
+    fn reason(&mut self, request: RequestId, name: &TopicName) -> Result<Reason, End> {
         let Some(session) = self.session_mut() else { return Err(End::protocol("no session")) };
-        match session.asks.remove(request) {
+        let fits = |ask: &Ask| match ask {
+            Ask::Open { topic, .. } => topic == name,
+            Ask::Create(creation) => creation.is_begun() && creation.name() == name,
+            _ => false,
+        };
+        match session.asks.take(request, fits) {
             Some(Ask::Open { start, ticket, .. }) => Ok(Reason::Asked { start, ticket }),
             Some(Ask::Create(creation)) => Ok(Reason::Created(creation)),
-            None if session.filters.contains(&request) => Ok(Reason::Filter),
+            _ if session.filters.get(&request).is_some_and(|f| f.matches(name)) => Ok(Reason::Filter),
             _ => Err(End::protocol("a topic that was not asked for")),
         }
     }

@@ -58,10 +58,8 @@ pub struct Sender {
     pub fault: Option<IntegrityFault>,
 }
 
-/// A topic opened for records has no mark where they end. After this long without a new one,
-/// they count as all there: only who lacks a key, or asks for the members, waits for it.
-const QUIET: Duration = Duration::from_millis(500);
-/// The same while not even the first epoch's record has come.
+/// CaughtUp marks where a topic's records end. Who waits for it waits no longer than this
+/// after the last record: a broker that leaves it out holds nobody up for good.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Senders known by number; as many older ones are remembered, far more than a broker counts on.
 const SENDERS_MAX: usize = 4096;
@@ -151,9 +149,9 @@ impl OpenTopic {
         true
     }
 
-    /// Notes that a record came; `has_epoch` says whether one of those so far starts an epoch.
-    pub fn record_came(&mut self, has_epoch: bool, now: Mono) {
+    /// Notes that a record came.
+    pub fn record_came(&mut self, now: Mono) {
         self.records_seen += 1;
-        self.quiet_at = now + if has_epoch { QUIET } else { SILENCE_MAX };
+        self.quiet_at = now + SILENCE_MAX;
     }
 }

@@ -105,16 +105,19 @@ impl Connection {
     /// the core has ended and told everything. Looking up the host's name blocks as long as the
     /// system takes for it.
     pub fn wait(&mut self, deadline: Option<Mono>) -> io::Result<Option<Event>> {
+        let mut has_looked = false;
         loop {
             self.turn()?;
             if let Some(event) = self.core.poll_event() {
                 return Ok(Some(event));
             }
-            let is_due = deadline.is_some_and(|at| self.clock.mono() >= at);
+            // What has come is looked at once, even if the deadline has passed already.
+            let is_due = has_looked && deadline.is_some_and(|at| self.clock.mono() >= at);
             if std::mem::take(&mut self.woken) || is_due || self.core.is_over() {
                 return Ok(None);
             }
             self.sleep(deadline)?;
+            has_looked = true;
         }
     }
 
@@ -139,9 +142,6 @@ impl Connection {
     /// Does all that can be done without waiting.
     fn turn(&mut self) -> io::Result<()> {
         let now = self.clock.now();
-        if self.core.poll_timeout().is_some_and(|at| now.mono >= at) {
-            self.core.handle_timeout(now);
-        }
         match &mut self.transport {
             Transport::Fresh => self.dial(now)?,
             Transport::Down if self.core.reconnect_at().is_some_and(|at| now.mono >= at) => self.dial(now)?,
@@ -155,6 +155,11 @@ impl Connection {
             }
             Transport::Dialling(_) => {}
             Transport::Up(_) => self.run_socket(now)?,
+        }
+        // After what has come was read: a caller that was away for long has not missed it.
+        if self.core.poll_timeout().is_some_and(|at| now.mono >= at) {
+            self.core.handle_timeout(now);
+            self.run_socket(now)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod client;
 pub mod clock;
 pub mod entropy;
+pub mod hangup;
 
 pub use clock::Clock;
 pub use entropy::SystemEntropy;

@@ -74,6 +74,10 @@ impl Store for Observed {
         self.engine.wants_io()
     }
 
+    fn is_durable(&self) -> bool {
+        self.engine.is_durable()
+    }
+
     fn used_bytes(&self) -> u64 {
         self.engine.used_bytes()
     }

@@ -197,6 +197,10 @@ impl Store for Memory {
         !self.submitted.is_empty() || !self.done.is_empty()
     }
 
+    fn is_durable(&self) -> bool {
+        false
+    }
+
     fn used_bytes(&self) -> u64 {
         self.used_bytes
     }

@@ -56,6 +56,9 @@ pub trait Store {
     /// Whether an operation is under way: submitted, and not yet taken with `poll`.
     fn wants_io(&self) -> bool;
 
+    /// Whether what it completes outlives the process.
+    fn is_durable(&self) -> bool;
+
     /// Bytes held, counted as the cap counts them.
     fn used_bytes(&self) -> u64;
 }

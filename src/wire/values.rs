@@ -96,6 +96,8 @@ codes! {
         Forgotten = 17,
         /// A message that the publisher sent before this one was refused.
         EarlierRefused = 18,
+        /// The broker keeps topics in memory only.
+        NotDurable = 19,
     }
 }
 
@@ -310,6 +312,7 @@ impl fmt::Display for RefuseCode {
             RefuseCode::Busy => "busy",
             RefuseCode::Deleted => "topic deleted",
             RefuseCode::Forgotten => "stored, but the offset is no longer known",
+            RefuseCode::NotDurable => "this broker keeps topics in memory only",
             RefuseCode::EarlierRefused => "an earlier message was refused",
         })
     }

@@ -1,6 +1,7 @@
 //! `sealmqd` from outside, through the binary: its files, its configuration, its signals,
 //! and what it does with peers that break every rule.
 
+mod crowd;
 mod files;
 mod limits;
 mod peers;

@@ -167,8 +167,7 @@ fn who_does_not_read_is_not_read_from() {
     let daemon = home.start();
     let mut alice = Client::connect(&daemon, &home, "alice");
     let mut bob = Client::connect(&daemon, &home, "bob");
-    let (sent, rest) = ping_until_held_back(&mut alice);
-    assert!(bob.is_answered(), "others are served");
+    let (sent, rest) = ping_until_held_back(&mut alice, &mut bob);
 
     let mut writer = alice.stream.try_clone().expect("a second handle");
     writer.set_write_timeout(None).expect("a socket takes a timeout");
@@ -190,7 +189,8 @@ fn who_does_not_read_is_not_waited_for_at_the_end() {
     let home = Home::new();
     let mut daemon = home.start();
     let mut alice = Client::connect(&daemon, &home, "alice");
-    ping_until_held_back(&mut alice);
+    let mut bob = Client::connect(&daemon, &home, "bob");
+    ping_until_held_back(&mut alice, &mut bob);
     let start = Instant::now();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait().code(), Some(0));
@@ -198,12 +198,12 @@ fn who_does_not_read_is_not_waited_for_at_the_end() {
     assert!(taken > Duration::from_secs(4) && taken < Duration::from_secs(9), "{taken:?}");
 }
 
-/// Sends pings and reads nothing, until the broker takes no more. Returns how many were
-/// sealed, and the bytes that were not taken.
-fn ping_until_held_back(client: &mut Client) -> (u64, Vec<u8>) {
+/// Sends pings and reads nothing, until the broker takes no more, though it answers the
+/// witness. Returns how many were sealed, and the bytes that were not taken.
+fn ping_until_held_back(client: &mut Client, witness: &mut Client) -> (u64, Vec<u8>) {
     const PINGS_PER_RECORD: u64 = 4000;
     const PINGS_MAX: u64 = 4000 * PINGS_PER_RECORD;
-    client.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket takes a timeout");
+    client.stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a socket takes a timeout");
     let mut sent = 0;
     loop {
         assert!(sent < PINGS_MAX, "it takes and takes");
@@ -212,9 +212,17 @@ fn ping_until_held_back(client: &mut Client) -> (u64, Vec<u8>) {
         sent += PINGS_PER_RECORD;
         let record = client.seal(&pings);
         assert!(record.len() <= TOKEN_BYTES_MAX);
-        let rest = write_some(&mut client.stream, record);
-        if !rest.is_empty() {
-            return (sent, rest);
+        let mut rest = write_some(&mut client.stream, record);
+        // On a busy machine the broker may only be slow: it is asked, and tried, again.
+        let mut in_vain = 0;
+        while !rest.is_empty() {
+            assert!(witness.is_answered(), "others are served");
+            let before = rest.len();
+            rest = write_some(&mut client.stream, rest);
+            in_vain = if rest.len() == before { in_vain + 1 } else { 0 };
+            if in_vain == 3 {
+                return (sent, rest);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One command of one connection at a time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::jobs::{Found, Job};
@@ -159,7 +160,7 @@ impl Processor {
         let Some(place) = seat.publishers.get_mut(usize::from(slot)) else {
             return Handled::Violation("no such publisher slot");
         };
-        *place = Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: Vec::new() });
+        *place = Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: HashSet::new() });
         Handled::Done
     }
 

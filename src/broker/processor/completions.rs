@@ -8,8 +8,8 @@ use super::open::Opening;
 use super::publishers::PublisherKey;
 use super::topic::{Topic, TopicKey};
 use super::{Pending, Processor, Refusal};
-use crate::base::Now;
 use crate::base::ids::{ConnId, Counter, RequestId, TopicHandle};
+use crate::base::{Now, Wall};
 use crate::store::{Completion, Entry, Op, Outcome, StoreError};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::{Notice, RefuseCode, Start};
@@ -21,8 +21,12 @@ impl Processor {
             return;
         };
         match (pending, completion.result) {
-            (Pending::Message { conn, topic, publisher, counter }, result) => {
-                self.message_done(conn, topic, publisher, counter, result, now);
+            (Pending::Message { conn, topic, publisher, counter, bytes }, result) => {
+                if let Some(seat) = self.seat_mut(conn) {
+                    seat.unanswered -= 1;
+                    seat.unanswered_bytes -= bytes;
+                }
+                self.message_done(topic, publisher, counter, result, now);
             }
             (Pending::Create(creation), result) => self.creation_done(*creation, result),
             (Pending::Record(change), result) => self.change_done(*change, result, now),
@@ -40,16 +44,12 @@ impl Processor {
 
     fn message_done(
         &mut self,
-        conn: ConnId,
         key: TopicKey,
         publisher: PublisherKey,
         counter: Counter,
         result: Result<Outcome, StoreError>,
         now: Now,
     ) {
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.unanswered -= 1;
-        }
         let Some(topic) = self.topics.topic_mut(key) else { return };
         topic.appending -= 1;
         let (waiters, answer) = match &result {
@@ -234,11 +234,19 @@ impl Processor {
         }
     }
 
-    /// Notes when a topic's oldest message will have outlived it.
+    /// Notes when a topic's oldest message will have outlived it: one time for each topic.
     fn note_age(&mut self, key: TopicKey) {
-        let Some(topic) = self.topics.topic(key) else { return };
-        if topic.retention.age_ms > 0 && topic.messages > 0 {
-            let at = crate::base::Wall(topic.oldest.0.saturating_add(topic.retention.age_ms));
+        let Some(topic) = self.topics.topic_mut(key) else { return };
+        let age = topic.retention.age_ms;
+        let due = (age > 0 && topic.messages > 0).then(|| Wall(topic.oldest.0.saturating_add(age)));
+        let before = std::mem::replace(&mut topic.age_due, due);
+        if before == due {
+            return;
+        }
+        if let Some(at) = before {
+            self.ages.remove(&(at, key.index, key.log));
+        }
+        if let Some(at) = due {
             self.ages.insert((at, key.index, key.log));
         }
     }
@@ -250,7 +258,11 @@ impl Processor {
                 return;
             }
             self.ages.pop_first();
-            self.retain(TopicKey { index, log }, now);
+            let key = TopicKey { index, log };
+            if let Some(topic) = self.topics.topic_mut(key) {
+                topic.age_due = None;
+            }
+            self.retain(key, now);
         }
     }
 }

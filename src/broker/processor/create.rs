@@ -93,6 +93,9 @@ impl Processor {
         let gone = || Refusal::code(RefuseCode::Busy);
         let peer = self.seat(id).ok_or_else(gone)?.peer.clone();
         self.check_may_create(&peer.fingerprint, &peer.name, &name)?;
+        if durability == Durability::Disk && !self.store.is_durable() {
+            return Err(Refusal::code(RefuseCode::NotDurable));
+        }
         let key = self.public_key(&peer.fingerprint)?;
         let mut chain = Chain::begin(&genesis, &key).map_err(bad_record)?;
         if *chain.name() != name || chain.owner() != peer.fingerprint {

@@ -36,6 +36,8 @@ pub enum Status {
     Ready,
     /// It waits for the store to find where it begins.
     Finding,
+    /// It would read from the store, and waits until its connection reads less.
+    Parked,
     /// It waits for the entries of one read from the store.
     Reading(Ticket),
     /// Entries from the store, next to be sent; it stands in its connection's queue.
@@ -70,6 +72,11 @@ impl Cursor {
     /// Whether it stands in its connection's queue.
     pub fn is_queued(&self) -> bool {
         matches!(self.status, Status::Ready | Status::Fetched(_))
+    }
+
+    /// Whether entries of the store are held for it, or on their way.
+    pub fn is_fetching(&self) -> bool {
+        matches!(self.status, Status::Reading(_) | Status::Fetched(_))
     }
 
     /// Whether the client still knows who `sender` is.

@@ -8,6 +8,7 @@ use super::seat::Seat;
 use super::topic::Topic;
 use super::{Pending, Processor};
 use crate::base::ids::{ConnId, Fingerprint, Offset, TopicHandle};
+use crate::base::limits::OUTBOX_BYTES_MAX;
 use crate::store::{Content, Entry, Op, Ticket};
 use crate::wire::body::{Body, BodyRef};
 use crate::wire::frame::BrokerFrame;
@@ -19,15 +20,14 @@ pub struct Outgoing<'a> {
     start: usize,
     bodies: Vec<Arc<[u8]>>,
     bodies_len: usize,
+    /// Bytes of bodies after which the record goes out; one alone may be larger.
+    bodies_soft: usize,
     seal_bodies: bool,
 }
 
 /// Bytes of frames that fit a token: what Fernet and the sequence number take is left off,
 /// and rounded up.
 const FRAMES_BYTES_MAX: usize = crate::base::limits::TOKEN_BYTES_MAX - 128;
-/// Bodies after which a record goes out: an outbox, so that one subscriber's share of a tick
-/// is bounded. One body alone may be larger.
-const BODIES_BYTES_SOFT: usize = crate::base::limits::OUTBOX_BYTES_MAX;
 /// Entries of one topic before another topic's turn comes.
 const QUANTUM: usize = 64;
 /// One read from the store.
@@ -53,7 +53,14 @@ impl<'a> Outgoing<'a> {
     /// Frames go behind what `frames` already holds.
     pub fn new(frames: &'a mut Vec<u8>, seal_bodies: bool) -> Outgoing<'a> {
         let start = frames.len();
-        Outgoing { frames, start, bodies: Vec::new(), bodies_len: 0, seal_bodies }
+        Outgoing {
+            frames,
+            start,
+            bodies: Vec::new(),
+            bodies_len: 0,
+            bodies_soft: OUTBOX_BYTES_MAX,
+            seal_bodies,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -81,7 +88,7 @@ impl<'a> Outgoing<'a> {
     }
 
     fn has_room_for_body(&self, len: usize) -> bool {
-        self.bodies.is_empty() || self.bodies_len + len <= BODIES_BYTES_SOFT
+        self.bodies.is_empty() || self.bodies_len + len <= self.bodies_soft
     }
 
     fn body(&mut self, body: &Arc<[u8]>, sha256: &[u8; 32]) -> Body {
@@ -98,6 +105,7 @@ impl<'a> Outgoing<'a> {
 impl Processor {
     /// Puts answers and then entries of the connection's cursors, in turn, into a record.
     pub fn fill(&mut self, id: ConnId, out: &mut Outgoing<'_>) {
+        out.bodies_soft = self.share(OUTBOX_BYTES_MAX);
         let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
         seat.woken = false;
         while let Some(frame) = seat.next_answer() {
@@ -106,7 +114,7 @@ impl Processor {
             }
             seat.pop_answer();
         }
-        while let Some(handle) = self.seat_mut(id).and_then(|seat| seat.ready.pop_front()) {
+        while let Some(handle) = self.seat_mut(id).and_then(Seat::next_ready) {
             match self.cursor_turn(id, handle, out) {
                 Turn::Full => {
                     if let Some(seat) = self.seat_mut(id) {
@@ -146,11 +154,15 @@ impl Processor {
     }
 
     fn read_for(&mut self, id: ConnId, handle: TopicHandle, from: Offset, below: Offset, records_only: bool) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
-        else {
+        let bytes_max = self.share(READ_BYTES);
+        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let may_read = seat.take_read(handle);
+        let Some(cursor) = seat.cursor_mut(handle) else { return };
+        if !may_read {
+            cursor.status = Status::Parked;
             return;
-        };
-        let op = Op::Read { log: cursor.topic.log, from, below, bytes_max: READ_BYTES, records_only };
+        }
+        let op = Op::Read { log: cursor.topic.log, from, below, bytes_max, records_only };
         let ticket = self.store.submit(op);
         cursor.status = Status::Reading(ticket);
         self.counters.store_reads += 1;
@@ -281,7 +293,7 @@ fn locate(
 /// Says once that the past has been sent; false if there is no room.
 fn tell_caught_up(cursor: &mut Cursor, handle: TopicHandle, out: &mut Outgoing<'_>) -> bool {
     let Some(end) = cursor.past_end else { return true };
-    if cursor.next < end || cursor.next < cursor.floor {
+    if cursor.next < end || (cursor.subscribed && cursor.next < cursor.floor) {
         return true;
     }
     if !out.push(&BrokerFrame::CaughtUp { topic: handle, next: cursor.next }) {

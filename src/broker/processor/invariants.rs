@@ -30,6 +30,8 @@ impl Processor {
         assert_eq!(staged, self.staged_bytes, "staged bytes are counted once");
         let publishers: usize = self.topics.iter().map(|topic| topic.publishers.len()).sum();
         assert_eq!(publishers, self.publisher_count, "publishers are counted once");
+        let due = self.topics.iter().filter(|topic| topic.age_due.is_some()).count();
+        assert_eq!(due, self.ages.len(), "each topic waits for one age");
         let listeners: usize = self.topics.iter().map(|t| t.subscribers.len() + t.openers.len()).sum();
         let cursors: usize = self.seats.values().map(|(_, seat)| seat.cursor_count()).sum();
         assert_eq!(listeners, cursors, "each cursor is one listener");

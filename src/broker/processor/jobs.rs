@@ -73,6 +73,10 @@ impl Processor {
             match self.open_topic(id, key, opening) {
                 Ok(()) => found.matched += 1,
                 Err(refusal) => {
+                    // What was refused does not bring topics later.
+                    if let Some(seat) = self.seat_mut(id) {
+                        seat.filters.retain(|held| held.request != request);
+                    }
                     self.refuse(id, request, refusal);
                     return None;
                 }
@@ -86,6 +90,8 @@ impl Processor {
                 if let Some(seat) = self.seat_mut(id) {
                     seat.answer_after_finds(answer);
                 }
+                // Where no topic matched, nothing else sets the connection going.
+                self.wake(id);
                 None
             }
         }

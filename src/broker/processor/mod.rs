@@ -24,7 +24,8 @@ use self::publishers::PublisherKey;
 use self::topic::{TopicKey, TopicTable};
 use super::clients::KnownClients;
 use super::config::BrokerConfig;
-use crate::base::ids::{ConnId, Fingerprint, Incarnation, RequestId, TopicHandle};
+use crate::base::ids::{ConnId, Counter, Fingerprint, Incarnation, RequestId, TopicHandle};
+use crate::base::limits::{SHARE_BYTES_MIN, SHARED_POOL_BYTES, UNANSWERED_BYTES_MAX};
 use crate::base::{Entropy, Now, Wall};
 use crate::session::budget::RsaBudget;
 use crate::store::{Store, Ticket};
@@ -64,7 +65,7 @@ pub struct Processor {
 /// An operation that the store has not completed.
 enum Pending {
     Create(Box<create::Creation>),
-    Message { conn: ConnId, topic: TopicKey, publisher: PublisherKey, counter: crate::base::ids::Counter },
+    Message { conn: ConnId, topic: TopicKey, publisher: PublisherKey, counter: Counter, bytes: usize },
     Record(Box<create::Change>),
     Read { conn: ConnId, handle: TopicHandle },
     Find { conn: ConnId, handle: TopicHandle, request: RequestId },
@@ -162,12 +163,19 @@ impl Processor {
     /// answers and of the store's work.
     pub fn wants_commands(&self, id: ConnId) -> bool {
         self.seat(id).is_some_and(|seat| {
-            seat.answers_bytes() < self.config.outbox_bytes_max
+            seat.answers_bytes() < self.share(self.config.outbox_bytes_max)
                 && seat.unanswered < self.config.unanswered_publishes_max
+                && seat.unanswered_bytes < self.share(UNANSWERED_BYTES_MAX)
                 && seat.changes == 0
                 && seat.jobs.is_empty()
                 && seat.exit.is_none()
         })
+    }
+
+    /// One connection's share of [`SHARED_POOL_BYTES`]: up to `most` while they are few, less the
+    /// more they are.
+    fn share(&self, most: usize) -> usize {
+        (SHARED_POOL_BYTES / self.seats.len().max(1)).clamp(SHARE_BYTES_MIN.min(most), most)
     }
 
     pub fn has_output(&self, id: ConnId) -> bool {

@@ -77,8 +77,8 @@ impl Processor {
         if floor != RECORDS_ONLY {
             // What lies below the floor is records that were sent, or are still to be.
             cursor.next = cursor.next.min(floor);
-            cursor.past_end = Some(topic.end);
         }
+        cursor.past_end = Some(topic.end);
         if !cursor.is_queued() {
             seat.ready.push_back(handle);
         }

@@ -96,9 +96,7 @@ impl Processor {
         let Some(topic) = self.topics.topic_mut(key) else { return };
         let Some(used) = seat.slot_mut(slot) else { return };
         let delegation = Arc::clone(&used.delegation);
-        if !used.used_in.contains(&(key, publisher)) {
-            used.used_in.push((key, publisher));
-        }
+        used.used_in.insert((key, publisher));
         let mut is_new = false;
         if !topic.publishers.knows(&publisher) {
             let peer = &seat.peer;
@@ -125,13 +123,15 @@ impl Processor {
         topic.publishers.sent_to_store(&publisher, Waiter { conn: id, slot }, now.wall);
         topic.appending += 1;
         seat.unanswered += 1;
+        seat.unanswered_bytes += body.len();
+        let bytes = body.len();
         seat.published += body.len() as u64;
         self.counters.published += 1;
         self.counters.published_bytes += body.len() as u64;
         let content = Content::Message { sender, epoch, counter, body, sha256 };
         let entry = NewEntry { time: now.wall, content };
         let ticket = self.store.submit(Op::Append { log: key.log, entry });
-        self.pending.insert(ticket, Pending::Message { conn: id, topic: key, publisher, counter });
+        self.pending.insert(ticket, Pending::Message { conn: id, topic: key, publisher, counter, bytes });
         self.submitted();
     }
 

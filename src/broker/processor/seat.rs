@@ -1,14 +1,14 @@
 //! What the processor knows of one connection: who it is, what it listens to, what it is owed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Status};
 use super::jobs::Job;
 use super::publishers::PublisherKey;
 use super::topic::TopicKey;
 use crate::base::ids::{Fingerprint, PublisherId, RequestId, TopicHandle};
-use crate::base::limits::PUBLISHER_SLOTS_MAX;
+use crate::base::limits::{PUBLISHER_SLOTS_MAX, READS_PER_CONNECTION_MAX};
 use crate::base::names::{Name, TopicFilter};
 use crate::wire::frame::BrokerFrame;
 
@@ -29,13 +29,18 @@ pub struct Seat {
     by_topic: HashMap<TopicKey, TopicHandle>,
     /// Cursors that have something to send, each once.
     pub ready: VecDeque<TopicHandle>,
+    /// Cursors that were reading from the store when they were last looked at.
+    reading: Vec<TopicHandle>,
+    /// Cursors that wait for their turn to read.
+    parked: VecDeque<TopicHandle>,
     answers: VecDeque<BrokerFrame>,
     answers_bytes: usize,
     pub publishers: [Option<Slot>; PUBLISHER_SLOTS_MAX],
     pub staged: Vec<Vec<u8>>,
     pub staged_bytes: usize,
-    /// Publishes of this connection that the store has not completed.
+    /// Publishes of this connection that the store has not completed, and their bytes.
     pub unanswered: usize,
+    pub unanswered_bytes: usize,
     /// Topics being created or changed by this connection, which the store has not completed.
     pub changes: usize,
     /// Cursors whose beginning the store is looking for.
@@ -64,7 +69,7 @@ pub struct Slot {
     pub id: PublisherId,
     pub delegation: Arc<[u8]>,
     /// Topics in which it has published in this session.
-    pub used_in: Vec<(TopicKey, PublisherKey)>,
+    pub used_in: HashSet<(TopicKey, PublisherKey)>,
 }
 
 impl Seat {
@@ -75,12 +80,15 @@ impl Seat {
             cursors: Vec::new(),
             by_topic: HashMap::new(),
             ready: VecDeque::new(),
+            reading: Vec::new(),
+            parked: VecDeque::new(),
             answers: VecDeque::new(),
             answers_bytes: 0,
             publishers: [const { None }; PUBLISHER_SLOTS_MAX],
             staged: Vec::new(),
             staged_bytes: 0,
             unanswered: 0,
+            unanswered_bytes: 0,
             changes: 0,
             finds: 0,
             after_finds: Vec::new(),
@@ -140,6 +148,46 @@ impl Seat {
 
     pub fn has_output(&self) -> bool {
         !self.answers.is_empty() || !self.ready.is_empty()
+    }
+
+    /// The next cursor that may have something to send.
+    pub fn next_ready(&mut self) -> Option<TopicHandle> {
+        if self.ready.is_empty() {
+            self.unpark();
+        }
+        self.ready.pop_front()
+    }
+
+    /// Counts a read from the store; false if there are enough, and the cursor must wait.
+    pub fn take_read(&mut self, handle: TopicHandle) -> bool {
+        self.forget_reads();
+        if self.reading.len() >= READS_PER_CONNECTION_MAX {
+            self.parked.push_back(handle);
+            return false;
+        }
+        self.reading.push(handle);
+        true
+    }
+
+    /// Lets cursors that waited to read have their turn.
+    fn unpark(&mut self) {
+        self.forget_reads();
+        while self.reading.len() + self.ready.len() < READS_PER_CONNECTION_MAX {
+            let Some(handle) = self.parked.pop_front() else { return };
+            // It may have been sent elsewhere meanwhile.
+            if let Some(cursor) = self.cursor_mut(handle)
+                && matches!(cursor.status, Status::Parked)
+            {
+                cursor.status = Status::Ready;
+                self.ready.push_back(handle);
+            }
+        }
+    }
+
+    fn forget_reads(&mut self) {
+        let mut reading = std::mem::take(&mut self.reading);
+        reading.retain(|handle| self.cursor(*handle).is_some_and(Cursor::is_fetching));
+        self.reading = reading;
     }
 
     /// How many topics this connection has open.

@@ -61,6 +61,8 @@ pub struct Topic {
     pub changing: bool,
     /// Whether the store is dropping what retention no longer keeps.
     pub trimming: bool,
+    /// When age is next looked at: its place in the processor's list.
+    pub age_due: Option<Wall>,
     /// Cursors that deliver messages.
     pub subscribers: Slab<Listener>,
     /// Cursors that deliver membership records only.
@@ -96,6 +98,7 @@ impl Topic {
             appending: 0,
             changing: false,
             trimming: false,
+            age_due: None,
             subscribers: Slab::new(),
             openers: Slab::new(),
             tail: VecDeque::new(),

@@ -125,3 +125,32 @@ fn a_topic_budget_is_kept() {
     h.read(&mut alice);
     assert_eq!(brief(&alice.frames), ["refused Limit"]);
 }
+
+/// Its record's time had passed while it waited, and its timer was due again at once, for ever.
+#[test]
+fn a_record_that_waits_for_room_beyond_its_time_does_not_hold_the_loop() {
+    let mut h = Harness::new();
+    let body = vec![0; 1 << 20];
+    let mut alice = h.connect("alice");
+    h.create(&mut alice, "a", &[], Retention::default());
+    let begin = |h: &mut Harness, bytes: usize| {
+        let mut peer = h.connect("alice");
+        let opened = h.open(&mut peer, "a", Start::RecordsOnly);
+        let crate::wire::frame::BrokerFrame::Topic { topic, .. } = opened[0] else { panic!("{opened:?}") };
+        let record = peer.seal(&[publisher(), publish(topic, 0, &body)], &[&body], h.now.wall);
+        h.broker.handle_bytes(peer.id, &record[..bytes], h.now);
+        h.settle();
+        (peer, record)
+    };
+    let (slow, slow_record) = begin(&mut h, 10);
+    h.advance(Duration::from_secs(1));
+    let writers: Vec<_> = (0..80).map(|_| begin(&mut h, 20_000)).collect();
+    h.broker.handle_bytes(slow.id, &slow_record[10..20_000], h.now);
+    h.settle();
+    assert!(!h.broker.wants_read(slow.id), "it waits for room");
+    // Each writer took some of the RSA budget's time to connect.
+    h.advance(Duration::from_millis(28_500));
+    h.settle();
+    assert!(!h.closed.contains(&slow.id), "and is not ended for it");
+    drop(writers);
+}

@@ -287,35 +287,30 @@ fn strangers_are_refused_and_names_are_taken_once() {
 fn a_creation_is_held_to_its_records_and_wraps() {
     let mut h = Harness::new();
     let mut alice = h.connect("alice");
-    let mut mutants: Vec<(&str, Box<dyn Fn(&mut Vec<ClientFrame>)>)> = Vec::new();
-    mutants.push(("BadWraps", Box::new(|frames| drop(frames.remove(0)))));
-    mutants.push((
-        "BadWraps",
-        Box::new(|frames| {
+    type Mutate = fn(&mut Vec<ClientFrame>);
+    let mutants: [(&str, Mutate); 5] = [
+        ("BadWraps", |frames| drop(frames.remove(0))),
+        ("BadWraps", |frames| {
             if let ClientFrame::Wraps { wraps } = &mut frames[0] {
                 wraps[0][3] ^= 1;
             }
         }),
-    ));
-    for at in 0..2 {
-        mutants.push((
-            "BadRecord",
-            Box::new(move |frames| {
-                if let ClientFrame::Create { genesis, delta, .. } = &mut frames[1] {
-                    let record = if at == 0 { genesis } else { delta };
-                    *record.last_mut().expect("a record has bytes") ^= 1;
-                }
-            }),
-        ));
-    }
-    mutants.push((
-        "BadRecord",
-        Box::new(|frames| {
+        ("BadRecord", |frames| {
+            if let ClientFrame::Create { genesis, .. } = &mut frames[1] {
+                *genesis.last_mut().expect("a record has bytes") ^= 1;
+            }
+        }),
+        ("BadRecord", |frames| {
+            if let ClientFrame::Create { delta, .. } = &mut frames[1] {
+                *delta.last_mut().expect("a record has bytes") ^= 1;
+            }
+        }),
+        ("BadRecord", |frames| {
             if let ClientFrame::Create { name, .. } = &mut frames[1] {
                 *name = crate::base::names::TopicName::parse("another").expect("a good name");
             }
         }),
-    ));
+    ];
     for (expected, mutate) in mutants {
         let (mut frames, _) = h.creation(&mut alice, "home/y", &[], Retention::default());
         mutate(&mut frames);

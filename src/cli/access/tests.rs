@@ -138,7 +138,7 @@ fn a_certificate_out_of_force_is_named_with_its_remedy() {
 #[test]
 fn a_home_that_was_named_must_be_there() {
     let scratch = Scratch::new(&[]);
-    let absent = Base::find(Some(&scratch.path("absent")), scratch.around.clone()).err().expect("absent");
+    let absent = Base::find(Some(&scratch.path("absent")), scratch.around.clone()).expect_err("absent");
     assert!(absent.to_string().contains("absent is not there"), "{absent}");
 }
 

@@ -69,7 +69,7 @@ pub const SHELL: &str = "\
 Examples:
   sealmq shell                                     then: help
   sealmq shell --as alice -h broker.lan
-  echo 'publish home/kitchen 21.5' | sealmq shell  commands from a file or a pipe
+  echo 'publish home/kitchen 21.5' | sealmq shell   commands from a file or a pipe
 
 Commands typed at the prompt are kept in the state folder (~/.local/state/sealmq), messages to be published
 among them, readable by you alone. Begin a line with a space to leave it out.";

@@ -37,7 +37,14 @@ pub struct Args {
     help: Option<bool>,
     /// Folder with keys/, certs/ and perhaps sealmq.toml [default: here if it has keys/ and certs/,
     /// else ~/.config/sealmq]
-    #[arg(long, value_name = "DIR", global = true, env = "SEALMQ_HOME", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "SEALMQ_HOME",
+        hide_env_values = true,
+        help_heading = "Who you are"
+    )]
     pub home: Option<PathBuf>,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
@@ -52,7 +59,7 @@ pub enum Verb {
     #[command(after_help = examples::CREATE)]
     Create {
         #[command(flatten)]
-        topic: Create,
+        topic: NewTopic,
         #[command(flatten)]
         access: Access,
         #[command(flatten)]
@@ -68,7 +75,7 @@ pub enum Verb {
     #[command(after_help = examples::TOPICS)]
     Topics {
         #[command(flatten)]
-        list: Topics,
+        list: TopicList,
         #[command(flatten)]
         access: Access,
         #[command(flatten)]
@@ -194,7 +201,7 @@ pub struct Patience {
 
 /// A topic to be made; the shell's `create` takes the same.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Create {
+pub struct NewTopic {
     /// The topic's name, such as home/kitchen/temperature
     pub topic: TopicName,
     /// Clients who can read it, besides you [default: all that the broker knows]
@@ -355,7 +362,7 @@ pub struct SubOutput {
 
 /// `topics`; the shell takes the same.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Topics {
+pub struct TopicList {
     /// Only those that this filter matches
     #[arg(default_value = "#")]
     pub filter: TopicFilter,

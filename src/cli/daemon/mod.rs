@@ -4,7 +4,7 @@
 
 mod args;
 mod check;
-mod config;
+pub mod config;
 mod log_sink;
 mod material;
 mod serve;

@@ -1,14 +1,17 @@
 //! What the shell hears: messages, answers, and news of the connection.
 
+use std::time::Duration;
+
 use super::screen::message_line;
 use super::{Asked, Leaving, Online, Shell};
+use crate::base::Mono;
 use crate::base::names::TopicFilter;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::printable;
 use crate::cli::tidings;
 use crate::cli::verbs::create::{NewReaders, Plan, QUESTION};
 use crate::cli::verbs::list::{member_lines, stat_lines, topic_lines};
-use crate::client::{Answer, Created, Event, Failure, Ticket};
+use crate::client::{Answer, Created, Disconnect, Event, Failure, Ticket};
 use crate::wire::values::TopicEntry;
 
 impl Shell {
@@ -42,27 +45,47 @@ impl Shell {
             Event::Connected(connected) => {
                 self.screen.remark(&tidings::back(&connected))?;
                 self.online = Online::Yes { broker: connected.broker.to_string() };
-                self.set_prompt();
+                self.news();
                 self.ask_for_words();
             }
-            Event::Disconnected { reason, retry_at, .. } => {
-                let reason_text = reason.to_string();
-                let said = matches!(&self.online, Online::Not { said: Some(said) } if *said == reason_text);
-                if !said {
-                    let line = tidings::away(&reason, retry_at, self.link.now().mono);
-                    self.screen.remark(&printable(&line))?;
-                }
-                self.online = Online::Not { said: Some(reason_text) };
-                self.set_prompt();
-                if let Leaving::SaidGoodbye { .. } = self.leaving {
-                    self.leaving = Leaving::Left;
-                }
-            }
+            Event::Disconnected { reason, retry_at, .. } => self.offline(reason, retry_at)?,
             Event::Closed => self.leaving = Leaving::Left,
-            Event::CrlUpdated { .. } | Event::Notice(_) => {}
+            Event::Notice(notice) => self.screen.remark(&printable(&notice.to_string()))?,
+            Event::CrlUpdated { .. } => {}
         }
         self.say_goodbye();
         Ok(())
+    }
+
+    fn offline(&mut self, reason: Disconnect, retry_at: Option<Mono>) -> Result<(), CliError> {
+        let now = self.link.now().mono;
+        let (said_before, since) = match &self.online {
+            Online::Not { said, since } => (said.clone(), *since),
+            Online::Yes { .. } | Online::Over => (None, Some(now)),
+        };
+        // A script has nobody to wait for: a broker that it never reached, or not again, ends it.
+        let patience_ends = since.is_none_or(|since| now >= since + SCRIPT_PATIENCE);
+        if !self.interactive && patience_ends {
+            return Err(reason.into());
+        }
+        let text = reason.to_string();
+        if said_before.as_ref() != Some(&text) {
+            self.screen.remark(&printable(&tidings::away(&reason, retry_at, now)))?;
+        }
+        self.online = Online::Not { said: Some(text), since };
+        self.news();
+        if let Leaving::SaidGoodbye { .. } = self.leaving {
+            self.leaving = Leaving::Left;
+        }
+        Ok(())
+    }
+
+    /// The connection came or went. The first prompt waits for that.
+    fn news(&mut self) {
+        self.set_prompt();
+        if self.line == Some(0) {
+            self.line_done();
+        }
     }
 
     fn answer(&mut self, ticket: Ticket, result: Result<Answer, Failure>) -> Result<(), CliError> {
@@ -198,3 +221,6 @@ impl Shell {
         self.asked.extend(tickets.map(|ticket| (ticket, Asked::Words)));
     }
 }
+
+/// How long a script waits for a broker that was there.
+const SCRIPT_PATIENCE: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use crate::cli::args;
 use crate::cli::units::Place;
 
 #[derive(Debug, Parser)]
-#[command(name = "sealmq", no_binary_name = true, disable_help_flag = true, disable_help_subcommand = true)]
+#[command(name = "sealmq", multicall = true, disable_help_flag = true, disable_help_subcommand = true)]
 struct Line {
     #[command(subcommand)]
     command: Command,
@@ -18,7 +18,7 @@ struct Line {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a topic and choose who can read it
-    Create(args::Create),
+    Create(args::NewTopic),
     /// Print past and new messages of the topics that a filter matches
     #[command(visible_alias = "sub")]
     Subscribe {
@@ -31,10 +31,11 @@ pub enum Command {
         from: Place,
     },
     /// Send a message: the words behind the topic, one space between them; quotes keep more
-    #[command(visible_alias = "pub")]
+    #[command(visible_alias = "pub", override_usage = "publish TOPIC TEXT...")]
     Publish {
         #[arg(
             value_name = "TOPIC TEXT",
+            hide = true,
             trailing_var_arg = true,
             allow_hyphen_values = true,
             required_unless_present_all = ["topic", "message"]
@@ -49,7 +50,7 @@ pub enum Command {
     #[command(visible_alias = "unsub")]
     Unsubscribe { filter: TopicFilter },
     /// List topics
-    Topics(args::Topics),
+    Topics(args::TopicList),
     /// Show who is a member of a topic
     Members { topic: TopicName },
     /// Ask the broker for a sign of life
@@ -105,6 +106,8 @@ pub fn publish_parts(
 /// The help of one command, or the list of all.
 pub fn help(of: Option<&str>) -> Result<String, String> {
     let mut line = Line::command();
+    // What the commands share is handed down to them.
+    line.build();
     if let Some(name) = of {
         return match line.find_subcommand_mut(name) {
             Some(command) => Ok(command.render_help().to_string().trim_end().to_owned()),
@@ -240,7 +243,8 @@ mod tests {
         for name in names() {
             assert!(list.contains(&name), "{name}");
             let text = help(Some(&name)).expect("an explanation");
-            assert!(text.contains("Usage:"), "{name}: {text}");
+            assert!(text.contains("Usage: ") && !text.contains("--help"), "{name}: {text}");
+            assert!(!text.contains("sealmq"), "{name}: {text}");
         }
         assert!(help(Some("frobnicate")).is_err());
         let wanted = ["create", "subscribe", "publish", "unsubscribe", "topics", "members", "help", "exit"];

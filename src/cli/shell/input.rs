@@ -91,7 +91,13 @@ impl Input {
         }
     }
 
-    /// The line of this number was seen to: the next may come.
+    /// Waits for the next line, whatever it is.
+    pub fn wait(&self) {
+        // The thread is gone when the input has ended: that is as good.
+        let _ = self.typed.recv();
+    }
+
+    /// The line of this number was seen to: the next may come. Number 0 is for the first prompt.
     pub fn done(&self, number: u64) {
         // The thread is gone when the input has ended.
         let _ = self.done.send(number);
@@ -110,6 +116,8 @@ impl Reader {
         prompt: &Mutex<String>,
         history: &Path,
     ) {
+        // The first prompt shows whether there is a session, if that is known soon.
+        self.await_done(Some(PROMPT_AFTER));
         loop {
             let text = prompt.lock().unwrap_or_else(PoisonError::into_inner).clone();
             match editor.readline(text.as_str()) {
@@ -173,8 +181,11 @@ impl Reader {
 }
 
 fn config() -> Config {
-    let config =
-        Config::builder().history_ignore_space(true).completion_type(rustyline::CompletionType::List);
+    // What is pasted is obeyed line by line, as if it were typed.
+    let config = Config::builder()
+        .bracketed_paste(false)
+        .history_ignore_space(true)
+        .completion_type(rustyline::CompletionType::List);
     let config = config.history_ignore_dups(true).and_then(|c| c.max_history_size(HISTORY_LINES));
     config.expect("both settings are within their bounds").build()
 }

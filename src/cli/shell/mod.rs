@@ -3,9 +3,10 @@
 //! The client runs on the main thread; a thread of its own waits for lines and wakes it.
 
 mod answers;
-mod command;
+pub mod command;
 mod complete;
 mod input;
+mod obey;
 mod screen;
 pub mod words;
 
@@ -23,9 +24,8 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
 use crate::cli::output::printable;
 use crate::cli::state::Seen;
-use crate::cli::verbs::create::{self, NewReaders, Plan};
+use crate::cli::verbs::create::Plan;
 use crate::client::{Event, Ticket};
-use command::Command;
 use complete::Vocabulary;
 use input::{Input, Typed};
 use screen::Screen;
@@ -58,8 +58,8 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
         interactive,
         asked: HashMap::new(),
         question: None,
-        line: None,
-        online: Online::Not { said: None },
+        line: interactive.then_some(0),
+        online: Online::Not { said: None, since: None },
         behind: Vec::new(),
         leaving: Leaving::No,
         failure: None,
@@ -93,11 +93,11 @@ struct Shell {
 enum Asked {
     Create(Box<Plan>),
     /// Whom the broker knows, for a topic about to be made.
-    Readers(Box<args::Create>),
+    Readers(Box<args::NewTopic>),
     Subscribe(TopicFilter),
     Unsubscribe(TopicFilter),
     Publish,
-    Topics(args::Topics),
+    Topics(args::TopicList),
     Members,
     Ping,
     Stats,
@@ -110,9 +110,11 @@ enum Online {
     Yes {
         broker: String,
     },
-    /// What was said about it, so that it is not said at every attempt.
     Not {
+        /// What was said about it, so that it is not said at every attempt.
         said: Option<String>,
+        /// When the connection was lost, if there was one.
+        since: Option<Mono>,
     },
     /// It will not come back.
     Over,
@@ -135,12 +137,23 @@ impl Shell {
                 self.typed(typed)?;
                 moved = true;
             }
-            if !moved {
+            if !moved && matches!(self.online, Online::Over) {
+                // Only a line can come now, and any line leaves.
+                self.input.wait();
+                self.leaving = Leaving::Left;
+            } else if !moved {
                 self.screen.flush()?;
                 if let Some(event) = self.event(self.deadline())? {
                     self.hear(event)?;
                 }
             }
+        }
+        let unanswered = self.link.core().unanswered_publishes();
+        if unanswered > 0 {
+            self.screen.complain(&format!(
+                "{unanswered} messages were not answered; whether they are stored is not known"
+            ))?;
+            self.failure = Some(CliError::new(Exit::Unreachable, ""));
         }
         self.screen.close()?;
         match self.failure {
@@ -155,10 +168,9 @@ impl Shell {
     /// The next event. A session that is over for good ends a script, and tells a person.
     fn event(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
         if matches!(self.online, Online::Over) {
-            // Only a line can come now.
-            return self.link.idle(deadline).map(|()| None);
+            return Ok(None);
         }
-        match self.link.next(deadline) {
+        match self.link.next_or_notice(deadline) {
             Err(error) if self.interactive && error.exit() != Exit::Done => {
                 self.screen.complain(&printable(&error.to_string()))?;
                 self.screen.remark("the session is over; Enter leaves")?;
@@ -180,16 +192,13 @@ impl Shell {
 
     fn typed(&mut self, typed: Typed) -> Result<(), CliError> {
         match typed {
-            Typed::Line { .. } | Typed::End if matches!(self.online, Online::Over) => {
-                self.leaving = Leaving::Left
-            }
             Typed::End => self.leave(),
             Typed::Line { number, text } => {
                 self.line = Some(number);
                 let done = self.obey(&text);
                 match done {
                     Ok(Course::Done) => self.line_done(),
-                    Ok(Course::Asked) => {}
+                    Ok(Course::Asked) => self.say_if_offline()?,
                     Err(error) if error.exit() == Exit::Done => return Err(error),
                     Err(error) => self.failed(error)?,
                 }
@@ -198,103 +207,14 @@ impl Shell {
         Ok(())
     }
 
-    fn obey(&mut self, text: &str) -> Result<Course, CliError> {
-        if let Some(plan) = self.question.take() {
-            return self.decide(plan, text);
+    /// What was asked for waits for the broker; a person should know.
+    fn say_if_offline(&mut self) -> Result<(), CliError> {
+        match self.online {
+            Online::Not { .. } if self.leaving == Leaving::No => {
+                self.screen.remark("not connected: it waits until the broker is back")
+            }
+            _ => Ok(()),
         }
-        let Some(command) = command::parse(text).map_err(CliError::usage)? else { return Ok(Course::Done) };
-        match command {
-            Command::Create(topic) => self.create(topic),
-            Command::Subscribe { filters, more, from } => {
-                let start = from.start(self.link.now().wall);
-                for filter in filters.into_iter().chain(more) {
-                    let ticket = self.link.core().subscribe(filter.clone(), start);
-                    self.asked.insert(ticket, Asked::Subscribe(filter));
-                }
-                Ok(Course::Asked)
-            }
-            Command::Publish { words, topic, message } => {
-                let (topic, text) = command::publish_parts(words, topic, message).map_err(CliError::usage)?;
-                crate::cli::payload::check_length(text.as_bytes(), "the message")?;
-                let ticket = self.link.core().publish(&topic, text.as_bytes());
-                let ticket =
-                    ticket.map_err(|full| CliError::other(full.to_string()).remedy("wait a moment"))?;
-                self.ask(ticket, Asked::Publish)
-            }
-            Command::Unsubscribe { filter } => {
-                let ticket = self.link.core().unsubscribe(filter.clone());
-                self.ask(ticket, Asked::Unsubscribe(filter))
-            }
-            Command::Topics(list) => {
-                let ticket = self.link.core().topics(list.filter.clone());
-                self.ask(ticket, Asked::Topics(list))
-            }
-            Command::Members { topic } => {
-                let ticket = self.link.core().members(&topic);
-                self.ask(ticket, Asked::Members)
-            }
-            Command::Ping => {
-                let ticket = self.link.core().ping();
-                self.ask(ticket, Asked::Ping)
-            }
-            Command::Stats => {
-                let ticket = self.link.core().stats();
-                self.ask(ticket, Asked::Stats)
-            }
-            Command::Whoami => self.whoami().map(|()| Course::Done),
-            Command::Help { command } => {
-                let text = command::help(command.as_deref()).map_err(CliError::usage)?;
-                self.screen.say(&text).map(|()| Course::Done)
-            }
-            Command::Exit => {
-                self.leave();
-                Ok(Course::Asked)
-            }
-        }
-    }
-
-    fn ask(&mut self, ticket: Ticket, asked: Asked) -> Result<Course, CliError> {
-        self.asked.insert(ticket, asked);
-        Ok(Course::Asked)
-    }
-
-    fn create(&mut self, topic: args::Create) -> Result<Course, CliError> {
-        if topic.only_me {
-            let plan = Plan::new(&topic, Vec::new(), self.link.fingerprint, &self.seen, NewReaders::Include)?;
-            return self.make(plan);
-        }
-        let ticket = self.link.core().known_clients();
-        self.ask(ticket, Asked::Readers(Box::new(topic)))
-    }
-
-    fn make(&mut self, plan: Plan) -> Result<Course, CliError> {
-        let ticket = self.link.core().create(plan.request());
-        self.ask(ticket, Asked::Create(Box::new(plan)))
-    }
-
-    /// The person has answered whether somebody new may read the topic.
-    fn decide(&mut self, plan: Plan, answer: &str) -> Result<Course, CliError> {
-        self.set_prompt();
-        if create::is_yes(answer) {
-            return self.make(plan);
-        }
-        self.screen.remark(&format!("{} was not made", plan.request().name))?;
-        Ok(Course::Done)
-    }
-
-    fn whoami(&mut self) -> Result<(), CliError> {
-        let link = &self.link;
-        let connection = match &self.online {
-            Online::Yes { broker } => format!("connected to {broker}"),
-            Online::Not { .. } | Online::Over => "not connected".to_owned(),
-        };
-        let filters = self.vocabulary.filters();
-        let filters = if filters.is_empty() { "nothing".to_owned() } else { filters.join(" ") };
-        let text = format!(
-            "{} {}\n{connection} at {}:{}\nsubscribed to {filters}",
-            link.name, link.fingerprint, link.address.host, link.address.port
-        );
-        self.screen.say(&text)
     }
 
     fn failed(&mut self, error: CliError) -> Result<(), CliError> {

@@ -41,7 +41,7 @@ pub enum NewReaders {
     LeaveOut,
 }
 
-pub fn run(base: &Base, topic: &args::Create, access: &Access, patience: Patience) -> Result<(), CliError> {
+pub fn run(base: &Base, topic: &args::NewTopic, access: &Access, patience: Patience) -> Result<(), CliError> {
     let (mut link, _) = Link::open(base, access, patience.wait)?;
     let mut seen = Seen::open(link.state.clone())?;
     let clients = if topic.only_me { Vec::new() } else { known_clients(&mut link)? };
@@ -77,7 +77,7 @@ fn known_clients(link: &mut Link) -> Result<Vec<KnownClient>, CliError> {
 }
 
 impl NewReaders {
-    pub fn choose(topic: &args::Create, can_ask: bool) -> NewReaders {
+    pub fn choose(topic: &args::NewTopic, can_ask: bool) -> NewReaders {
         match (topic.trust_new, can_ask) {
             (true, _) => NewReaders::Include,
             (false, true) => NewReaders::Ask,
@@ -89,7 +89,7 @@ impl NewReaders {
 impl Plan {
     /// Chooses the readers among the clients that the broker knows.
     pub fn new(
-        topic: &args::Create,
+        topic: &args::NewTopic,
         clients: Vec<KnownClient>,
         me: Fingerprint,
         seen: &Seen,
@@ -125,7 +125,7 @@ impl Plan {
 
     fn check_known(
         &self,
-        topic: &args::Create,
+        topic: &args::NewTopic,
         by_name: &BTreeMap<Name, Vec<KnownClient>>,
         me: Fingerprint,
     ) -> Result<(), CliError> {
@@ -189,7 +189,7 @@ impl Plan {
     }
 
     /// Whether a person is to say yes first.
-    pub fn must_ask(&self, topic: &args::Create) -> bool {
+    pub fn must_ask(&self, topic: &args::NewTopic) -> bool {
         !topic.trust_new && self.readers.iter().any(|r| r.new)
     }
 
@@ -255,7 +255,7 @@ impl Plan {
 }
 
 /// The request, without its members.
-fn request(topic: &args::Create) -> CreateRequest {
+fn request(topic: &args::NewTopic) -> CreateRequest {
     let kept = Retention::default();
     let age_ms =
         topic.retain_age.map_or(kept.age_ms, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));

@@ -12,7 +12,12 @@ use crate::cli::units::{show_bytes, show_duration};
 use crate::client::{Answer, Members};
 use crate::wire::values::{Durability, Stat, TopicEntry};
 
-pub fn topics(base: &Base, list: &args::Topics, access: &Access, patience: Patience) -> Result<(), CliError> {
+pub fn topics(
+    base: &Base,
+    list: &args::TopicList,
+    access: &Access,
+    patience: Patience,
+) -> Result<(), CliError> {
     let (mut link, _) = Link::open(base, access, patience.wait)?;
     let ticket = link.core().topics(list.filter.clone());
     let topics = link.ask(ticket, |answer| match answer {
@@ -87,7 +92,7 @@ pub fn ping(base: &Base, count: u32, access: &Access, patience: Patience) -> Res
 }
 
 /// Names, or a table of all there is to say.
-pub fn topic_lines(list: &args::Topics, topics: &[TopicEntry]) -> Vec<String> {
+pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String> {
     let shown = topics.iter().filter(|topic| list.all || topic.member);
     if !list.verbose {
         return shown.map(|topic| topic.name.to_string()).collect();
@@ -169,7 +174,7 @@ mod tests {
     #[test]
     fn topics_as_names_and_as_a_table() {
         let list =
-            |verbose, all| args::Topics { filter: TopicFilter::parse("#").expect("good"), verbose, all };
+            |verbose, all| args::TopicList { filter: TopicFilter::parse("#").expect("good"), verbose, all };
         let topics = [entry("a", true), entry("b", false)];
         assert_eq!(topic_lines(&list(false, false), &topics), ["a"]);
         assert_eq!(topic_lines(&list(false, true), &topics), ["a", "b"]);

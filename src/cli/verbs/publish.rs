@@ -33,7 +33,7 @@ pub fn run(base: &Base, publish: Publish) -> Result<(), CliError> {
         Some(content) => Messages::One(Some(content)),
         None => Messages::Lines(LineReader::start(link.connection().waker())),
     };
-    let away_max = patience.wait.unwrap_or_default().max(AWAY_TIME);
+    let away_max = patience.wait.unwrap_or(AWAY_TIME);
     let publisher = Publisher {
         topic,
         messages,
@@ -206,7 +206,7 @@ impl Publisher {
             Some((_, reason)) => {
                 let away = show_duration(self.away_max);
                 CliError::new(Exit::Unreachable, format!("the broker was away for {away}: {reason}"))
-                    .remedy("-W SECONDS waits longer")
+                    .remedy("-W SECONDS says how long to wait for it")
             }
             None => no_answer(STALL_TIME),
         };
@@ -332,7 +332,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const CHUNKS_MAX: usize = 4;
 /// Content of unanswered messages; the core holds their sealed bodies as well.
 const OPEN_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long a lost connection may stay lost, unless -W says more.
+/// How long a lost connection may stay lost, unless -W says otherwise.
 const AWAY_TIME: Duration = Duration::from_secs(30);
 /// How long a broker that is there may answer nothing.
 const STALL_TIME: Duration = Duration::from_secs(60);

@@ -1,6 +1,9 @@
 //! `sub`: prints past and new messages until something says that it is enough.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::base::Mono;
@@ -14,6 +17,7 @@ use crate::cli::output::{Output, note, printable_bytes};
 use crate::cli::tidings;
 use crate::cli::units::show_duration;
 use crate::client::{Answer, Event, Failure, Integrity, Message, Ticket};
+use crate::net::hangup::on_hangup;
 
 pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
     for line in sub.foreign.0.verdict().map_err(CliError::usage)? {
@@ -25,10 +29,13 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
     let start = sub.from.start(link.now().wall);
     let open_requests =
         sub.topics.drain(..).map(|filter| (link.core().subscribe(filter.clone(), start), filter)).collect();
-    let printer = Printer::new(&sub.output, Output::new());
+    let output = Output::new();
+    let gone = watch_reader(&output, &link);
+    let printer = Printer::new(&sub.output, output);
     let subscriber = Subscriber {
         sub,
         printer,
+        gone,
         link,
         deadline,
         open_requests,
@@ -56,10 +63,26 @@ fn connect(link: &mut Link, sub: &Subscribe) -> Result<(), CliError> {
     }
 }
 
+/// Notices, also between two messages, that nobody reads what we print.
+fn watch_reader(output: &Output, link: &Link) -> Arc<AtomicBool> {
+    let gone = Arc::new(AtomicBool::new(false));
+    if !output.is_terminal {
+        let (flag, waker) = (gone.clone(), link.connection().waker());
+        // A file has no reader who could leave.
+        let _ = on_hangup(io::stdout(), move || {
+            flag.store(true, Ordering::Relaxed);
+            let _ = waker.wake();
+        });
+    }
+    gone
+}
+
 /// Everything of one run.
 struct Subscriber {
     sub: Subscribe,
     printer: Printer,
+    /// Whoever read our output has enough of it.
+    gone: Arc<AtomicBool>,
     link: Link,
     deadline: Option<Mono>,
     /// Subscriptions that are not answered yet.
@@ -87,6 +110,9 @@ enum Course {
 impl Subscriber {
     fn run(mut self) -> Result<(), CliError> {
         let result = self.follow();
+        if result.as_ref().is_err_and(|e| e.exit() == Exit::Done) {
+            return result;
+        }
         self.printer.output.flush()?;
         match &result {
             Err(error) if error.exit() == Exit::TimedOut => {}
@@ -109,7 +135,7 @@ impl Subscriber {
                 if self.hear(event)? == Course::Enough {
                     return Ok(());
                 }
-                self.check_time()?;
+                self.check()?;
             }
             // Nothing is there to be done: what was printed is to be seen now.
             self.printer.output.flush()?;
@@ -119,12 +145,16 @@ impl Subscriber {
                         return Ok(());
                     }
                 }
-                None => self.check_time()?,
+                None => self.check()?,
             }
         }
     }
 
-    fn check_time(&self) -> Result<(), CliError> {
+    /// Whether it is time to end, and why.
+    fn check(&self) -> Result<(), CliError> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(CliError::new(Exit::Done, ""));
+        }
         if self.deadline.is_some_and(|deadline| self.link.now().mono >= deadline) {
             let time = show_duration(self.sub.timeout.unwrap_or_default());
             return Err(CliError::new(Exit::TimedOut, format!("timed out after {time}")));
@@ -215,7 +245,8 @@ impl Subscriber {
 
     fn unbelieved(&mut self, fault: &Integrity) -> Result<(), CliError> {
         self.unbelieved += 1;
-        self.tell(&tidings::unbelieved(fault));
+        // That is never left unsaid.
+        note(&tidings::unbelieved(fault));
         if fault.stopped {
             let (topic, why) = (fault.topic.clone(), fault.fault.clone());
             self.give_up(&fault.topic, || Failure::Integrity(topic, why))?;

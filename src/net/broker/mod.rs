@@ -288,10 +288,11 @@ impl Server {
             let Some(id) = self.to_read.pop_front() else { return };
             let Some(socket) = self.sockets.socket_mut(id) else { continue };
             socket.in_read_queue = false;
-            if !self.core.wants_read(id) {
+            let wanted = self.core.read_limit(id).min(READ_BYTES);
+            if wanted == 0 {
                 continue;
             }
-            match socket.receive(&mut self.buffer) {
+            match socket.receive(&mut self.buffer[..wanted]) {
                 Received::Bytes(n) => {
                     budget = budget.saturating_sub(n);
                     self.core.handle_bytes(id, &self.buffer[..n], now);
@@ -343,8 +344,6 @@ impl Server {
         let mut written = 0;
         while written < WRITE_BYTES && socket.writable {
             if socket.out.is_empty() {
-                // Room in the outbox may let the core go on with what it put off.
-                self.work_left = true;
                 socket.has_output = self.core.poll_transmit(id, now, &mut socket.out);
                 if !socket.has_output {
                     break;
@@ -354,7 +353,6 @@ impl Server {
                 Sent::Bytes(0) => break,
                 Sent::Bytes(n) => written += n,
                 Sent::Lost => {
-                    self.work_left = true;
                     self.core.handle_eof(id, now);
                     break;
                 }

@@ -9,11 +9,11 @@ use crate::client::{Member, MemberRole};
 
 const ME: Fingerprint = Fingerprint([0xee; 32]);
 
-fn typed(line: &str) -> args::Create {
+fn typed(line: &str) -> args::NewTopic {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        create: args::Create,
+        create: args::NewTopic,
     }
     Line::try_parse_from(line.split(' ')).expect("a good line").create
 }

@@ -1,0 +1,203 @@
+//! A topic as its owner makes it, for a scripted broker to deliver.
+
+use crate::base::ids::{
+    Counter, Epoch, Fingerprint, Incarnation, Offset, PublisherId, RecordHash, RequestId, TopicHandle,
+};
+use crate::base::names::TopicName;
+use crate::base::time::Wall;
+use crate::chain::{
+    Chain, DeltaBuilder, Genesis, History, JoinPolicy, PREVIOUS_EPOCH_LABEL, Role as MemberRole, epoch_salt,
+};
+use crate::client::body::{BodyKey, Place};
+use crate::client::keyring::EpochKey;
+use crate::crypto::cert::testing::{NOON, Seeded, World, name};
+use crate::crypto::digest::sha256;
+use crate::crypto::fernet::SealingKey;
+use crate::crypto::kdf::kdf;
+use crate::crypto::key::{PrivateKey, PublicKey};
+use crate::crypto::secret::Secret32;
+use crate::wire::body::{Body, BodyRef};
+use crate::wire::frame::BrokerFrame;
+use crate::wire::values::{Durability, Notice};
+
+pub const HANDLE: TopicHandle = TopicHandle(7);
+pub const INCARNATION: Incarnation = Incarnation(42);
+/// The publisher of scripted messages, and the number that the broker gives it.
+pub const PUBLISHER: PublisherId = PublisherId([6; 16]);
+pub const SENDER: u32 = 3;
+
+pub struct Script {
+    pub name: TopicName,
+    pub owner: String,
+    key: PrivateKey,
+    pub certificate: Vec<u8>,
+    pub chain: Chain,
+    secret: Secret32,
+    members: Vec<PublicKey>,
+    pub records: Vec<ScriptRecord>,
+    entropy: Seeded,
+}
+
+#[derive(Clone)]
+pub struct ScriptRecord {
+    pub bytes: Vec<u8>,
+    pub offset: Offset,
+    pub wraps: Vec<(Fingerprint, Vec<u8>)>,
+}
+
+impl Script {
+    /// Genesis and first delta, at offsets 0 and 1.
+    pub fn new(world: &World, topic: &str, owner: &str, members: &[&str], seed: u64) -> Script {
+        let mut entropy = Seeded::new(seed);
+        let (key, certificate) = world.client(owner);
+        let genesis = Genesis {
+            name: TopicName::parse(topic).expect("a good name"),
+            nonce: [seed as u8; 32],
+            owner: key.public().fingerprint(),
+            owner_name: name(owner),
+            join: JoinPolicy::Ask,
+            history: History::All,
+        };
+        let bytes = genesis.sign(&key, &mut entropy).expect("a good genesis");
+        let chain = Chain::begin(&bytes, &key.public()).expect("a good genesis");
+        let mut script = Script {
+            name: genesis.name,
+            owner: owner.into(),
+            chain,
+            secret: Secret32::random(&mut entropy),
+            members: vec![key.public()],
+            records: vec![ScriptRecord { bytes, offset: Offset(0), wraps: Vec::new() }],
+            key,
+            certificate,
+            entropy,
+        };
+        let added: Vec<(String, PublicKey)> =
+            members.iter().map(|who| (who.to_string(), world.client(who).0.public())).collect();
+        script.append(Offset(1), &added, true);
+        script
+    }
+
+    /// A record at `offset` that starts another epoch.
+    pub fn rotate(&mut self, offset: u64) {
+        self.append(Offset(offset), &[], true);
+    }
+
+    /// A record at `offset` that adds somebody to the epoch that there is.
+    pub fn admit(&mut self, world: &World, who: &str, offset: u64) {
+        let key = world.client(who).0.public();
+        self.append(Offset(offset), &[(who.into(), key)], false);
+    }
+
+    fn append(&mut self, offset: Offset, added: &[(String, PublicKey)], starts_epoch: bool) {
+        let (topic, next) = (self.chain.topic(), self.chain.next_epoch());
+        let mut previous = Vec::new();
+        if starts_epoch && next > Epoch(0) {
+            let before = std::mem::replace(&mut self.secret, Secret32::random(&mut self.entropy));
+            let carrier = kdf(self.secret.expose(), &epoch_salt(topic, next), PREVIOUS_EPOCH_LABEL);
+            previous = SealingKey::new(&carrier).seal_to_vec(before.expose(), 1, &[4; 16]);
+        }
+        let mut delta = DeltaBuilder::new(&self.chain, self.key.public().fingerprint(), NOON);
+        for (who, key) in added {
+            delta.add(key.fingerprint(), name(who), MemberRole::Member);
+            self.members.push(key.clone());
+        }
+        let epoch = if starts_epoch { next } else { self.chain.epoch().expect("there is an epoch") };
+        let key = EpochKey::new(topic, epoch, self.secret.clone());
+        if starts_epoch {
+            delta.new_epoch(key.commitment(), previous);
+        }
+        let recipients = delta.recipients().expect("good members");
+        let wrap = |who: &Fingerprint| {
+            let member = self.members.iter().find(|k| k.fingerprint() == *who).expect("a member's key");
+            (*who, key.wrap(member, &mut self.entropy).expect("a sound machine"))
+        };
+        let wraps: Vec<(Fingerprint, Vec<u8>)> = recipients.iter().map(wrap).collect();
+        let bare: Vec<&Vec<u8>> = wraps.iter().map(|(_, wrap)| wrap).collect();
+        let bytes = delta.sign(&bare, &self.key, &mut self.entropy).expect("a good delta");
+        let change = self.chain.check(&bytes, &self.key.public()).expect("a good delta");
+        self.chain.apply(change).expect("the next delta");
+        self.records.push(ScriptRecord { bytes, offset, wraps });
+    }
+
+    /// Record `number` as the broker sends it to `who`.
+    pub fn record(&self, number: usize, who: Fingerprint) -> BrokerFrame {
+        let record = &self.records[number];
+        let wrap = record.wraps.iter().find(|(to, _)| *to == who).map(|(_, wrap)| wrap.clone());
+        BrokerFrame::Record {
+            topic: HANDLE,
+            offset: record.offset,
+            time: NOON,
+            record: record.bytes.clone(),
+            wrap: wrap.unwrap_or_default(),
+            certificate: self.certificate.clone(),
+        }
+    }
+
+    /// All records that there are.
+    pub fn all_records(&self, who: Fingerprint) -> Vec<BrokerFrame> {
+        (0..self.records.len()).map(|number| self.record(number, who)).collect()
+    }
+
+    /// The answer that opens the topic, with delivery from `start` on.
+    pub fn announce(&self, request: RequestId, start: u64, end: u64) -> BrokerFrame {
+        BrokerFrame::Topic {
+            request,
+            topic: HANDLE,
+            name: self.name.clone(),
+            incarnation: INCARNATION,
+            start: Offset(start),
+            end: Offset(end),
+            durability: Durability::Memory,
+            notice: Notice::None,
+        }
+    }
+
+    /// The owner, as a sender of messages.
+    pub fn sender(&self) -> BrokerFrame {
+        BrokerFrame::Sender {
+            topic: HANDLE,
+            sender: SENDER,
+            publisher: PUBLISHER,
+            fingerprint: self.key.public().fingerprint(),
+            name: name(&self.owner),
+            delegation: Vec::new(),
+            certificate: self.certificate.clone(),
+        }
+    }
+
+    pub fn place(&self, counter: u64) -> Place {
+        let epoch = self.chain.epoch().expect("there is an epoch");
+        let record = self.chain.started(epoch).map(|started| started.record);
+        Place {
+            topic: self.chain.topic(),
+            epoch_record: record.unwrap_or(RecordHash([0; 32])),
+            publisher: PUBLISHER,
+            counter: Counter(counter),
+        }
+    }
+
+    /// The key of bodies in the newest epoch.
+    pub fn body_key(&self) -> BodyKey {
+        let epoch = self.chain.epoch().expect("there is an epoch");
+        BodyKey::new(&kdf(self.secret.expose(), &epoch_salt(self.chain.topic(), epoch), "body"))
+    }
+
+    /// The owner's message number `counter` at `offset`, and its body.
+    pub fn message(&self, offset: u64, counter: u64, content: &[u8]) -> (BrokerFrame, Vec<u8>) {
+        let body = self.body_key().seal(&self.place(counter), content, Wall(0));
+        (self.frame(offset, counter, &body), body)
+    }
+
+    /// A frame that brings `body` as the owner's message number `counter` at `offset`.
+    pub fn frame(&self, offset: u64, counter: u64, body: &[u8]) -> BrokerFrame {
+        BrokerFrame::Message {
+            topic: HANDLE,
+            offset: Offset(offset),
+            time: NOON,
+            sender: SENDER,
+            epoch: self.chain.epoch().expect("there is an epoch"),
+            counter: Counter(counter),
+            body: Body::Beside(BodyRef { len: body.len() as u32, sha256: sha256(body) }),
+        }
+    }
+}

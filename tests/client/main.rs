@@ -1,0 +1,9 @@
+//! `sealmq` and `sealmqd` together, as a person or a script runs them.
+
+mod identity;
+mod oneshot;
+mod publish;
+mod reconnect;
+mod shell;
+mod support;
+mod terminal;
