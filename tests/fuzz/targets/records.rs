@@ -84,11 +84,12 @@ fn write(feed: &mut Feed<'_>) -> Wire {
                 let place = wire.bytes.len().saturating_sub(at + 1);
                 wire.bytes.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 0x20);
             }
-            // A body that is not the one its frame names.
+            // What follows is not the body that the frame names; if that has no bytes, it is there all the same.
             6 => {
-                let frames = message(feed.bytes());
-                let body = feed.bytes().to_vec();
-                wire.seal(&mut sealer, &frames, &[body]);
+                let named = feed.bytes().to_vec();
+                wire.seal(&mut sealer, &message(&named), &[]);
+                wire.bytes.extend_from_slice(feed.bytes());
+                wire.sealed.last_mut().expect("one was just sealed").1 = vec![named];
             }
             _ => wire.bytes.extend_from_slice(&u32::from(feed.byte()).pow(3).to_be_bytes()),
         }
