@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -145,6 +146,7 @@ def check_handshake(v: Values, keys: Path) -> None:
     now = v.value("now")
     mq.clock.read = lambda: now
     ca = x509.load_der_x509_certificate(v.bytes("ca_certificate"))
+    ca.verify_directly_issued_by(ca)
     alice = Identity(x509.load_der_x509_certificate(v.bytes("client_certificate")), load_key(keys / "alice.key"))
     broker = Identity(x509.load_der_x509_certificate(v.bytes("broker_certificate")), load_key(keys / "broker.key"))
     hosts = broker.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -386,7 +388,7 @@ def main() -> int:
                 checks[name](values, folder / "keys")
             else:
                 check_fernet(values)
-        except (KeyError, IndexError, mq.ProtocolError) as error:
+        except (KeyError, IndexError, ValueError, InvalidSignature, mq.ProtocolError) as error:
             report.fail(f"{name}: {error!r}")
         report.unread(values.data, name)
         print(f"{name}: {report.passed - before} checks")

@@ -82,7 +82,9 @@ class World:
     def run_bytes(self, arguments: list[str], given: bytes = b"", **values: str) -> bytes:
         """The same, with `given` as standard input."""
         command = self.command(arguments, **values)
-        done = subprocess.run(command, cwd=self.home, env=self.environment, input=given, capture_output=True, timeout=15)
+        done = subprocess.run(
+            command, cwd=self.home, env=self.environment, input=given, capture_output=True, timeout=15
+        )
         if done.returncode:
             raise Failed(f"{command[1:]} ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
