@@ -5,6 +5,7 @@ use super::connection::State;
 use super::processor::{Handled, Means};
 use crate::base::Now;
 use crate::base::ids::ConnId;
+use crate::base::limits::{INBOX_FREE_BYTES, TOKEN_BYTES_MAX};
 use crate::session::inbox::Progress;
 use crate::wire::frame::{BrokerFrame, ClientFrame, scan_bodies};
 use crate::wire::values::CloseCode;
@@ -41,6 +42,7 @@ impl Broker {
             let Some(id) = self.input.pop_front() else { break };
             let Some(connection) = self.connection_mut(id) else { continue };
             connection.queued = false;
+            let was_read = connection.wants_read();
             let mut share = COMMANDS_PER_CONNECTION.min(quota);
             let before = share;
             let pause = self.run_connection(id, &mut share, now);
@@ -55,6 +57,10 @@ impl Broker {
             }
             self.count_input(id);
             self.finish_exit(id, now);
+            // What was put off is done: bytes that came meanwhile brought an edge that is gone.
+            if !was_read && self.wants_read(id) {
+                self.events.push_back(super::BrokerEvent::Readable(id));
+            }
         }
         !self.input.is_empty()
     }
@@ -182,9 +188,14 @@ impl Broker {
         }
     }
 
-    /// Half a record has a deadline.
+    /// Half a record has a deadline, and needs room if it is not small.
     fn note_partial(&mut self, id: ConnId, now: Now) {
+        let is_short = self.input_room() < TOKEN_BYTES_MAX;
         let Some(connection) = self.connection_mut(id) else { return };
+        if is_short && !connection.inbox.is_granted() && connection.held_bytes() >= INBOX_FREE_BYTES {
+            self.wait_for_room(id);
+            return;
+        }
         if !connection.inbox.is_partial() {
             connection.partial_since = None;
         } else if connection.partial_since.is_none() {

@@ -39,6 +39,7 @@ impl Broker {
         };
         let State::Active(live) = &mut connection.state else { return };
         if connection.closing.is_none() && !self.processor.has_output(id) {
+            self.processor.woke_for_nothing(id);
             return;
         }
         let mut buffer = Vec::new();

@@ -182,6 +182,13 @@ impl Processor {
         self.seat(id).is_some_and(Seat::has_output)
     }
 
+    /// The driver has come and there was nothing: it is to be told again when there is.
+    pub fn woke_for_nothing(&mut self, id: ConnId) {
+        if let Some(seat) = self.seat_mut(id) {
+            seat.woken = false;
+        }
+    }
+
     /// A connection that has output, and whose driver was not told yet.
     pub fn poll_wake(&mut self) -> Option<ConnId> {
         self.wakes.pop_front()

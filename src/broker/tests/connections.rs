@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::harness::{Harness, brief, publish, publisher};
 use crate::base::ids::RequestId;
 use crate::base::limits::CLOCK_SKEW;
-use crate::broker::BrokerConfig;
+use crate::base::transmit::Transmit;
+use crate::broker::{BrokerConfig, BrokerEvent};
 use crate::crypto::cert::Role;
 use crate::session::client::{ClientHandshake, Step, Surroundings};
 use crate::store::Memory;
@@ -337,4 +338,29 @@ fn full_places_go_to_those_who_speak() {
     h.advance(Duration::from_millis(600));
     assert_eq!(h.refusal(silent).code, RefusalCode::Busy);
     assert!(h.broker.can_accept());
+}
+
+/// The edge for bytes that come while a command is put off was gone when it was done.
+#[test]
+fn input_behind_a_command_that_was_put_off_is_asked_for() {
+    let mut h = Harness::new();
+    let mut alice = h.connect("alice");
+    let (frames, _) = h.creation(&mut alice, "a", &[], Retention::default());
+    let frames = [&frames[..], &[publisher()]].concat();
+    // Uses up the RSA budget, so that the creation has to wait.
+    while h.broker.budget.try_take(crate::session::budget::RsaCost::public(2048)) {}
+    h.send(&mut alice, &frames, &[]);
+    h.broker.turn(h.now);
+    assert!(!h.broker.wants_read(alice.id), "the creation is put off");
+    let mut asked = false;
+    for _ in 0..40 {
+        h.advance(Duration::from_millis(1));
+        h.broker.turn(h.now);
+        while let Some(event) = h.broker.poll_event() {
+            asked |= event == BrokerEvent::Readable(alice.id) && h.broker.wants_read(alice.id);
+        }
+        let mut out = Transmit::new();
+        while h.broker.poll_transmit(alice.id, h.now, &mut out) {}
+    }
+    assert!(asked, "the driver is told to read again, at a time when that is of use");
 }

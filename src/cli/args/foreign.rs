@@ -153,8 +153,10 @@ fn augment(tables: [&[Foreign]; 2], mut command: Command) -> Command {
         };
         command = command.arg(arg);
     }
-    let quiet =
-        Arg::new(QUIET).long(QUIET).action(ArgAction::SetTrue).help("Say nothing about what is ignored");
+    let quiet = Arg::new(QUIET)
+        .long(QUIET)
+        .action(ArgAction::SetTrue)
+        .help("Say nothing of ignored flags, gaps and lost connections");
     command.arg(quiet.help_heading("Other"))
 }
 

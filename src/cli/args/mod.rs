@@ -37,7 +37,14 @@ pub struct Args {
     help: Option<bool>,
     /// Folder with keys/, certs/ and perhaps sealmq.toml [default: here if it has keys/ and certs/,
     /// else ~/.config/sealmq]
-    #[arg(long, value_name = "DIR", global = true, env = "SEALMQ_HOME", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "SEALMQ_HOME",
+        hide_env_values = true,
+        help_heading = "Who you are"
+    )]
     pub home: Option<PathBuf>,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]

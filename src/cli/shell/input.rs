@@ -181,8 +181,11 @@ impl Reader {
 }
 
 fn config() -> Config {
-    let config =
-        Config::builder().history_ignore_space(true).completion_type(rustyline::CompletionType::List);
+    // What is pasted is obeyed line by line, as if it were typed.
+    let config = Config::builder()
+        .bracketed_paste(false)
+        .history_ignore_space(true)
+        .completion_type(rustyline::CompletionType::List);
     let config = config.history_ignore_dups(true).and_then(|c| c.max_history_size(HISTORY_LINES));
     config.expect("both settings are within their bounds").build()
 }

@@ -245,7 +245,8 @@ impl Subscriber {
 
     fn unbelieved(&mut self, fault: &Integrity) -> Result<(), CliError> {
         self.unbelieved += 1;
-        self.tell(&tidings::unbelieved(fault));
+        // That is never left unsaid.
+        note(&tidings::unbelieved(fault));
         if fault.stopped {
             let (topic, why) = (fault.topic.clone(), fault.fault.clone());
             self.give_up(&fault.topic, || Failure::Integrity(topic, why))?;
