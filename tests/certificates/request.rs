@@ -45,3 +45,13 @@ fn requests_that_are_refused() {
         assert!(csr::read(&changed).is_err(), "byte {place}");
     }
 }
+
+/// The signature does not cover the outermost tag, so that it has to be looked at.
+#[test]
+fn a_request_under_another_outer_tag_is_refused() {
+    for tag in (0..=255).filter(|tag| *tag != 0x30) {
+        let mut other = request();
+        other[0] = tag;
+        assert!(matches!(csr::read(&other), Err(RequestFault::Malformed(_))), "{tag:#x}");
+    }
+}

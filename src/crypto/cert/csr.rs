@@ -76,6 +76,9 @@ struct Layout<'a> {
 
 fn layout(request: Element<'_>) -> Result<Layout<'_>, der::Fault> {
     const FORM: der::Fault = "is not laid out as a certificate request";
+    if request.tag != der::SEQUENCE {
+        return Err(FORM);
+    }
     let mut outer = request.inside();
     let signed = outer.expect(der::SEQUENCE, FORM)?;
     let algorithm = outer.expect(der::SEQUENCE, FORM)?.raw;
