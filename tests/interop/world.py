@@ -168,6 +168,7 @@ class World:
         client.timeout = 10.0
         try:
             yield client
+            must(not client.dropped, f"{name} dropped messages: {client.dropped[:1]}")
         finally:
             client.close()
 
