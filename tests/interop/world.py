@@ -82,7 +82,9 @@ class World:
     def run_bytes(self, arguments: list[str], given: bytes = b"", **values: str) -> bytes:
         """The same, with `given` as standard input."""
         command = self.command(arguments, **values)
-        done = subprocess.run(command, cwd=self.home, env=self.environment, input=given, capture_output=True, timeout=15)
+        done = subprocess.run(
+            command, cwd=self.home, env=self.environment, input=given, capture_output=True, timeout=15
+        )
         if done.returncode:
             raise Failed(f"{command[1:]} ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
@@ -166,6 +168,7 @@ class World:
         client.timeout = 10.0
         try:
             yield client
+            must(not client.dropped, f"{name} dropped messages: {client.dropped[:1]}")
         finally:
             client.close()
 

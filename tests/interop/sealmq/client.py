@@ -289,7 +289,8 @@ class Client:
         if known is None:
             chain = Chain(check_topic_name(frame.name), self.identity.fingerprint, self.identity.key)
             known = Topic(
-                frame.topic, frame.name, frame.incarnation, frame.start, frame.end, frame.durability, frame.notice, chain
+                frame.topic, frame.name, frame.incarnation, frame.start, frame.end,
+                frame.durability, frame.notice, chain,
             )
             self.topics[frame.topic] = known
         known.start, known.end, known.notice = frame.start, frame.end, frame.notice
