@@ -362,6 +362,48 @@ fn what_left_the_tail_is_read_from_the_store() {
 }
 
 #[test]
+fn what_is_trimmed_while_it_is_read_is_told_as_a_gap() {
+    let config = BrokerConfig { tail_bytes_max: 0, ..BrokerConfig::default() };
+    let retention = Retention { count: 2, ..Retention::default() };
+    for seed in 0..40 {
+        let store = Memory::with_delay(64 * 1024 * 1024, seed, 3);
+        let mut h = Harness::with(config.clone(), Box::new(store));
+        let (mut alice, mut bob) = (h.connect("alice"), h.connect("bob"));
+        let topic = h.create(&mut alice, "home/x", &["bob"], retention);
+        h.send(&mut alice, &[publisher()], &[]);
+        let mut frames = h.subscribe(&mut bob, "home/x", Start::Earliest);
+        for counter in 0..30 {
+            h.send(&mut alice, &[publish(topic, counter, b"body")], &[b"body"]);
+            h.advance(Duration::from_millis(1));
+            h.broker.turn(h.now);
+            if counter % 3 == seed % 3 {
+                h.read(&mut bob);
+            }
+        }
+        for _ in 0..20 {
+            h.advance(Duration::from_millis(5));
+            h.read(&mut bob);
+        }
+        frames.append(&mut bob.frames);
+        let mut next = 2;
+        for frame in &frames {
+            match frame {
+                BrokerFrame::Message { offset, .. } => {
+                    assert_eq!(offset.0, next, "seed {seed}: {:?}", brief(&frames));
+                    next += 1;
+                }
+                BrokerFrame::Gap { from, to, .. } => {
+                    assert_eq!(from.0, next, "seed {seed}: {:?}", brief(&frames));
+                    next = to.0;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(next, 32, "seed {seed}: {:?}", brief(&frames));
+    }
+}
+
+#[test]
 fn topics_are_listed_page_by_page() {
     let mut h = Harness::new();
     let mut alice = h.connect("alice");
