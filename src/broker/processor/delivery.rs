@@ -215,7 +215,7 @@ fn run_cursor(
     out: &mut Outgoing<'_>,
     sent: &mut Sent,
 ) -> Turn {
-    if matches!(cursor.status, Status::Finding | Status::Reading(_)) {
+    if matches!(cursor.status, Status::Finding(_) | Status::Reading(_)) {
         return Turn::Wait;
     }
     for _ in 0..QUANTUM {
