@@ -334,6 +334,18 @@ fn nothing_is_shown_after_exit() {
 }
 
 #[test]
+fn what_comes_after_exit_is_not_missed() {
+    let (mut rig, script) = bob();
+    subscribe(&mut rig, &script, 2, 9);
+    rig.client.exit();
+    deliver(&mut rig, &script, 2, 0);
+    let gap = BrokerFrame::Gap { topic: HANDLE, from: Offset(3), to: Offset(8) };
+    rig.say(&[gap, BrokerFrame::CaughtUp { topic: HANDLE, next: Offset(9) }]);
+    let events = rig.events();
+    assert!(events.is_empty(), "nobody is accused of leaving out what is not shown: {events:?}");
+}
+
+#[test]
 fn a_topic_that_comes_to_match_later_is_announced_by_the_filter_s_number() {
     let mut rig = Rig::connected("bob");
     rig.client.subscribe(filter("a/#"), Start::Latest);
