@@ -223,6 +223,21 @@ fn after_an_unsubscribe_delivery_begins_anew() {
 }
 
 #[test]
+fn an_unsubscribe_of_a_lost_session_does_not_end_a_later_subscription() {
+    let (mut rig, script) = bob();
+    subscribe(&mut rig, &script, 2, 3);
+    let ticket = rig.client.unsubscribe(filter("a/#"));
+    rig.client.subscribe(filter("a/#"), Start::Earliest);
+    rig.heard();
+    rig.cut();
+    rig.connect();
+    let heard = rig.heard();
+    let resumed = matches!(heard[..], [ClientFrame::Open { .. }, ClientFrame::Subscribe { .. }]);
+    assert!(resumed, "no end of the filter that is wanted: {heard:?}");
+    assert_eq!(rig.answers(), [(ticket, Ok(Answer::Unsubscribed { filter: filter("a/#") }))]);
+}
+
+#[test]
 fn a_filter_dropped_between_sessions_is_not_asked_for_again() {
     let (mut rig, script) = bob();
     subscribe(&mut rig, &script, 2, 3);
