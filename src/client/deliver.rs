@@ -126,10 +126,10 @@ impl Client {
 
     pub(super) fn message_came(&mut self, handle: TopicHandle, m: Arrived, body: &[u8]) -> Result<(), End> {
         let name = self.name_of(handle)?;
-        let is_leaving = self.exit_deadline.is_some();
+        let shows = self.shows_messages();
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
         let Link::Open(open) = &topic.link else { return Ok(()) };
-        let Some(delivery) = topic.delivery.as_mut().filter(|_| open.delivering && !is_leaving) else {
+        let Some(delivery) = topic.delivery.as_mut().filter(|_| open.delivering && shows) else {
             return Ok(());
         };
         let sender = open.sender(m.sender);
@@ -178,13 +178,19 @@ impl Client {
         self.events.push(Event::Integrity(integrity));
     }
 
+    /// Messages that come after the end was asked for are not shown, so their absence says nothing.
+    fn shows_messages(&self) -> bool {
+        self.exit_deadline.is_none()
+    }
+
     pub(super) fn caught_up(&mut self, handle: TopicHandle, next: Offset) -> Result<(), End> {
         let name = self.name_of(handle)?;
+        let shows = self.shows_messages();
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
         if let Some(open) = topic.open() {
             open.settled = true;
         }
-        let Some(delivery) = &mut topic.delivery else { return Ok(()) };
+        let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.pass(next, &topic.records);
         let is_news = !std::mem::replace(&mut delivery.caught_up, true);
         skipped.into_iter().for_each(|fault| self.report(&name, next, None, fault));
@@ -196,8 +202,9 @@ impl Client {
 
     pub(super) fn gap(&mut self, handle: TopicHandle, from: Offset, to: Offset) -> Result<(), End> {
         let name = self.name_of(handle)?;
+        let shows = self.shows_messages();
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
-        let Some(delivery) = &mut topic.delivery else { return Ok(()) };
+        let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.gap(from, to, &topic.records);
         skipped.into_iter().for_each(|fault| self.report(&name, from, None, fault));
         self.events.push(Event::Gap { topic: name, from, to });

@@ -147,6 +147,7 @@ impl Client {
             self.notice(Notice::BrokerCrlOlder { ours, broker: crl_number });
         }
         self.crl_offered(crl_number);
+        self.finish_unsubscribes();
         self.resume_topics();
         for ask in std::mem::take(&mut self.waiting) {
             self.start(ask);

@@ -70,6 +70,19 @@ impl Client {
         }
     }
 
+    /// The session in which a filter's end was asked for was lost, and the next one begins without
+    /// it: asking again could end the same filter that was subscribed to since.
+    pub(super) fn finish_unsubscribes(&mut self) {
+        for ask in std::mem::take(&mut self.waiting) {
+            if let Ask::Unsubscribe { filter, ticket } = ask {
+                self.drop_unmatched(&filter, None);
+                self.answer(ticket, Ok(Answer::Unsubscribed { filter }));
+            } else {
+                self.waiting.push_back(ask);
+            }
+        }
+    }
+
     /// A session has begun: first the topics that were delivered go on where they stopped, then
     /// filters bring those that are new.
     pub(super) fn resume_topics(&mut self) {

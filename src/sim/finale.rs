@@ -105,7 +105,7 @@ impl Stage {
 
     /// Everybody exits, and the broker ends.
     pub fn close(&mut self) -> Result<(), Violation> {
-        for player in self.players.iter_mut().flatten() {
+        for player in self.players.iter_mut().flatten().filter(|player| !player.is_over) {
             player.core.exit();
         }
         let is_over = |player: &Option<Player>| player.as_ref().is_none_or(|player| player.is_over);

@@ -8,11 +8,11 @@ use super::open::Opening;
 use super::publishers::PublisherKey;
 use super::topic::{Topic, TopicKey};
 use super::{Pending, Processor, Refusal};
-use crate::base::ids::{ConnId, Counter, RequestId, TopicHandle};
+use crate::base::ids::{ConnId, Counter, TopicHandle};
 use crate::base::{Now, Wall};
 use crate::store::{Completion, Entry, Op, Outcome, StoreError};
 use crate::wire::frame::BrokerFrame;
-use crate::wire::values::{Notice, RefuseCode, Start};
+use crate::wire::values::{RefuseCode, Start};
 
 impl Processor {
     pub(super) fn complete(&mut self, completion: Completion, now: Now) {
@@ -33,10 +33,10 @@ impl Processor {
             (Pending::Read { conn, handle }, Ok(Outcome::Entries { entries, next })) => {
                 self.fetched(completion.ticket, conn, handle, entries, next);
             }
-            (Pending::Find { conn, handle, request }, Ok(Outcome::Found(offset))) => {
-                self.found(conn, handle, request, Some(offset));
+            (Pending::Find { conn, handle }, Ok(Outcome::Found(offset))) => {
+                self.found(completion.ticket, conn, handle, Some(offset));
             }
-            (Pending::Find { conn, handle, request }, _) => self.found(conn, handle, request, None),
+            (Pending::Find { conn, handle }, _) => self.found(completion.ticket, conn, handle, None),
             (Pending::Trim { topic }, result) => self.trimmed(topic, result, now),
             (Pending::Read { conn, handle }, _) => self.end_cursor(conn, handle, RefuseCode::Deleted),
         }
@@ -181,31 +181,12 @@ impl Processor {
 
     /// Ends a cursor and tells its client why.
     fn end_cursor(&mut self, id: ConnId, handle: TopicHandle, code: RefuseCode) {
+        self.end_find(id, handle, super::cursor::RECORDS_ONLY);
         let Some(cursor) = self.seat_mut(id).and_then(|seat| seat.close(handle)) else { return };
         if let Some(topic) = self.topics.topic_mut(cursor.topic) {
             topic.listeners(cursor.subscribed).remove(cursor.listener.0);
         }
         self.answer(id, BrokerFrame::Ended { topic: handle, code });
-    }
-
-    /// The store has found where a cursor begins; `None`: it could not, so at the earliest.
-    fn found(
-        &mut self,
-        id: ConnId,
-        handle: TopicHandle,
-        request: RequestId,
-        offset: Option<crate::base::ids::Offset>,
-    ) {
-        let place = self.seat(id).and_then(|seat| seat.cursor(handle)).map(|c| (c.topic, c.subscribed));
-        if let Some((key, subscribed)) = place {
-            let first = self.topics.topic(key).map(|topic| topic.first);
-            let floor = if subscribed { offset.or(first) } else { None };
-            self.begin_at(id, handle, floor.unwrap_or(super::cursor::RECORDS_ONLY), request, Notice::None);
-        }
-        if let Some(seat) = self.seat_mut(id) {
-            seat.found();
-        }
-        self.wake(id);
     }
 
     /// Asks the store to drop what retention no longer keeps.

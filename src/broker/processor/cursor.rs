@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::topic::{ListenerKey, TopicKey};
-use crate::base::ids::Offset;
+use crate::base::ids::{Offset, RequestId};
 use crate::store::{Entry, Ticket};
 
 /// One connection's place in one topic's log.
@@ -22,6 +22,8 @@ pub struct Cursor {
     pub status: Status,
     /// Where the past ends, until the client has been told that it has seen it.
     pub past_end: Option<Offset>,
+    /// Requests that are to be told where it begins, once the store has found that.
+    pub unannounced: Vec<RequestId>,
     announced: Announced,
 }
 
@@ -35,7 +37,7 @@ pub enum Status {
     /// It may have something to send, and stands in its connection's queue.
     Ready,
     /// It waits for the store to find where it begins.
-    Finding,
+    Finding(Ticket),
     /// It would read from the store, and waits until its connection reads less.
     Parked,
     /// It waits for the entries of one read from the store.
@@ -65,6 +67,7 @@ impl Cursor {
             subscribed: false,
             status: Status::CaughtUp,
             past_end: None,
+            unannounced: Vec::new(),
             announced: Announced { numbers: [None; ANNOUNCED], oldest: 0 },
         }
     }

@@ -185,11 +185,13 @@ impl Processor {
         if !matches!(cursor.status, Status::Reading(waited) if waited == ticket) {
             return;
         }
-        // Trimmed while the read was under way: nothing is left before `next`.
-        if entries.is_empty() && cursor.next >= cursor.floor {
-            cursor.floor = cursor.floor.max(next);
-        } else if entries.is_empty() {
+        // Nothing is left before `next`. If it was trimmed while the read was under way, that is told
+        // as a gap when the cursor looks again.
+        let first = self.topics.topic(cursor.topic).map_or(next, |topic| topic.first);
+        if entries.is_empty() && cursor.next < cursor.floor {
             cursor.next = cursor.next.max(next);
+        } else if entries.is_empty() && cursor.next >= first {
+            cursor.floor = cursor.floor.max(next);
         }
         cursor.status = Status::Fetched(VecDeque::from(entries));
         seat.ready.push_back(handle);
@@ -213,7 +215,7 @@ fn run_cursor(
     out: &mut Outgoing<'_>,
     sent: &mut Sent,
 ) -> Turn {
-    if matches!(cursor.status, Status::Finding | Status::Reading(_)) {
+    if matches!(cursor.status, Status::Finding(_) | Status::Reading(_)) {
         return Turn::Wait;
     }
     for _ in 0..QUANTUM {

@@ -158,6 +158,8 @@ impl Processor {
             return;
         }
         self.set_subscribed(id, handle, false);
+        // Whoever still waits to be told where it begins is told before the end is.
+        self.end_find(id, handle, RECORDS_ONLY);
         if let Some(cursor) = self.seat_mut(id).and_then(|seat| seat.cursor_mut(handle)) {
             cursor.floor = RECORDS_ONLY;
             cursor.past_end = None;

@@ -68,7 +68,7 @@ enum Pending {
     Message { conn: ConnId, topic: TopicKey, publisher: PublisherKey, counter: Counter, bytes: usize },
     Record(Box<create::Change>),
     Read { conn: ConnId, handle: TopicHandle },
-    Find { conn: ConnId, handle: TopicHandle, request: RequestId },
+    Find { conn: ConnId, handle: TopicHandle },
     Trim { topic: TopicKey },
 }
 

@@ -4,7 +4,7 @@ use super::cursor::{Cursor, RECORDS_ONLY, Status};
 use super::topic::{Listener, ListenerKey, Topic, TopicKey};
 use super::{Pending, Processor, Refusal};
 use crate::base::ids::{ConnId, Offset, RequestId, TopicHandle};
-use crate::store::{Find, Op};
+use crate::store::{Find, Op, Ticket};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::{Notice, RefuseCode, Start};
 
@@ -35,6 +35,9 @@ impl Processor {
         let handle = match seat.handle_of(key) {
             Some(handle) => {
                 let subscribed = seat.cursor(handle).is_some_and(|cursor| cursor.subscribed);
+                if subscribed && wants_messages && seat.defer_announcement(handle, opening.request) {
+                    return Ok(());
+                }
                 if subscribed || !wants_messages {
                     self.announce(id, handle, opening.request, Notice::None);
                     return Ok(());
@@ -95,15 +98,49 @@ impl Processor {
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         let log = cursor.topic.log;
         let was_queued = cursor.is_queued();
-        cursor.status = Status::Finding;
+        let ticket = self.store.submit(Op::Find { log, what });
+        cursor.status = Status::Finding(ticket);
         if was_queued {
             seat.ready.retain(|other| *other != handle);
         }
-        seat.finds += 1;
-        let ticket = self.store.submit(Op::Find { log, what });
-        self.pending.insert(ticket, Pending::Find { conn: id, handle, request });
+        seat.defer_announcement(handle, request);
+        self.pending.insert(ticket, Pending::Find { conn: id, handle });
         self.stop_waiting(id, handle);
         self.submitted();
+    }
+
+    /// The store has found where a cursor begins; `None`: it could not, so at the earliest.
+    pub(super) fn found(&mut self, ticket: Ticket, id: ConnId, handle: TopicHandle, offset: Option<Offset>) {
+        let Some(cursor) = self.seat(id).and_then(|seat| seat.cursor(handle)) else { return };
+        // The cursor may have been sent elsewhere meanwhile.
+        if !matches!(cursor.status, Status::Finding(awaited) if awaited == ticket) {
+            return;
+        }
+        let first = self.topics.topic(cursor.topic).map(|topic| topic.first);
+        self.end_find(id, handle, offset.or(first).unwrap_or(RECORDS_ONLY));
+    }
+
+    /// Lets a cursor begin at `floor` that waited for the store to find its place, and tells
+    /// all who asked.
+    pub(super) fn end_find(&mut self, id: ConnId, handle: TopicHandle, floor: Offset) {
+        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
+        else {
+            return;
+        };
+        if !matches!(cursor.status, Status::Finding(_)) {
+            return;
+        }
+        let requests = std::mem::take(&mut cursor.unannounced);
+        let owed = requests.len();
+        let mut requests = requests.into_iter();
+        if let Some(request) = requests.next() {
+            self.begin_at(id, handle, floor, request, Notice::None);
+        }
+        requests.for_each(|request| self.announce(id, handle, request, Notice::None));
+        if let Some(seat) = self.seat_mut(id) {
+            seat.announced(owed);
+        }
+        self.wake(id);
     }
 
     /// Tells the client under which handle a topic is open, and where it begins and ends.

@@ -43,10 +43,10 @@ pub struct Seat {
     pub unanswered_bytes: usize,
     /// Topics being created or changed by this connection, which the store has not completed.
     pub changes: usize,
-    /// Cursors whose beginning the store is looking for.
-    pub finds: usize,
-    /// Answers that may not overtake the announcements that `finds` still owe.
-    pub after_finds: Vec<BrokerFrame>,
+    /// Announcements that wait for the store to find where a cursor begins.
+    unannounced: usize,
+    /// Answers that may not overtake them.
+    after_finds: Vec<BrokerFrame>,
     /// Commands that go over many topics, a step in each turn.
     pub jobs: VecDeque<Job>,
     /// The client asked for the end; with true, its publisher ids will not come back.
@@ -90,7 +90,7 @@ impl Seat {
             unanswered: 0,
             unanswered_bytes: 0,
             changes: 0,
-            finds: 0,
+            unannounced: 0,
             after_finds: Vec::new(),
             jobs: VecDeque::new(),
             exit: None,
@@ -118,17 +118,29 @@ impl Seat {
 
     /// Queues a frame behind the announcements that are still owed.
     pub fn answer_after_finds(&mut self, frame: BrokerFrame) {
-        if self.finds == 0 {
+        if self.unannounced == 0 {
             self.answer(frame);
         } else {
             self.after_finds.push(frame);
         }
     }
 
-    /// Notes that the store has found one cursor's beginning.
-    pub fn found(&mut self) {
-        self.finds -= 1;
-        if self.finds == 0 {
+    /// Puts an announcement off until the store has found where the cursor begins; false if it
+    /// is not looking.
+    pub fn defer_announcement(&mut self, handle: TopicHandle, request: RequestId) -> bool {
+        let Some(cursor) = self.cursor_mut(handle) else { return false };
+        if !matches!(cursor.status, Status::Finding(_)) {
+            return false;
+        }
+        cursor.unannounced.push(request);
+        self.unannounced += 1;
+        true
+    }
+
+    /// Notes that so many announcements that had been put off were made.
+    pub fn announced(&mut self, count: usize) {
+        self.unannounced -= count;
+        if self.unannounced == 0 {
             for frame in std::mem::take(&mut self.after_finds) {
                 self.answer(frame);
             }
@@ -137,7 +149,7 @@ impl Seat {
 
     /// Whether everything that the client asked for is done and answered.
     pub fn is_settled(&self) -> bool {
-        let busy = self.unanswered + self.changes + self.finds + self.jobs.len() + self.answers.len();
+        let busy = self.unanswered + self.changes + self.unannounced + self.jobs.len() + self.answers.len();
         busy == 0
     }
 

@@ -362,6 +362,108 @@ fn what_left_the_tail_is_read_from_the_store() {
 }
 
 #[test]
+fn what_is_trimmed_while_it_is_read_is_told_as_a_gap() {
+    let config = BrokerConfig { tail_bytes_max: 0, ..BrokerConfig::default() };
+    let retention = Retention { count: 2, ..Retention::default() };
+    for seed in 0..40 {
+        let store = Memory::with_delay(64 * 1024 * 1024, seed, 3);
+        let mut h = Harness::with(config.clone(), Box::new(store));
+        let (mut alice, mut bob) = (h.connect("alice"), h.connect("bob"));
+        let topic = h.create(&mut alice, "home/x", &["bob"], retention);
+        h.send(&mut alice, &[publisher()], &[]);
+        let mut frames = h.subscribe(&mut bob, "home/x", Start::Earliest);
+        for counter in 0..30 {
+            h.send(&mut alice, &[publish(topic, counter, b"body")], &[b"body"]);
+            h.advance(Duration::from_millis(1));
+            h.broker.turn(h.now);
+            if counter % 3 == seed % 3 {
+                h.read(&mut bob);
+            }
+        }
+        for _ in 0..20 {
+            h.advance(Duration::from_millis(5));
+            h.read(&mut bob);
+        }
+        frames.append(&mut bob.frames);
+        let mut next = 2;
+        for frame in &frames {
+            match frame {
+                BrokerFrame::Message { offset, .. } => {
+                    assert_eq!(offset.0, next, "seed {seed}: {:?}", brief(&frames));
+                    next += 1;
+                }
+                BrokerFrame::Gap { from, to, .. } => {
+                    assert_eq!(from.0, next, "seed {seed}: {:?}", brief(&frames));
+                    next = to.0;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(next, 32, "seed {seed}: {:?}", brief(&frames));
+    }
+}
+
+/// Bob at a broker whose store takes its time, and ten messages at 2 to 11.
+fn slow_store(seed: u64) -> (Harness, super::harness::Peer) {
+    let store = Memory::with_delay(64 * 1024 * 1024, seed, 3);
+    let mut h = Harness::with(BrokerConfig::default(), Box::new(store));
+    let (mut alice, bob) = (h.connect("alice"), h.connect("bob"));
+    let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
+    h.send(&mut alice, &[publisher()], &[]);
+    for counter in 0..10 {
+        h.send(&mut alice, &[publish(topic, counter, b"body")], &[b"body"]);
+    }
+    read_slowly(&mut h, &mut alice);
+    (h, bob)
+}
+
+fn read_slowly(h: &mut Harness, peer: &mut super::harness::Peer) {
+    for _ in 0..20 {
+        h.advance(Duration::from_millis(5));
+        h.read(peer);
+    }
+}
+
+#[test]
+fn filters_that_meet_while_the_store_looks_begin_at_one_place() {
+    for seed in 0..10 {
+        let (mut h, mut bob) = slow_store(seed);
+        let filter = |text| TopicFilter::parse(text).expect("a good filter");
+        let (one, two) = (bob.request(), bob.request());
+        let frames = [
+            ClientFrame::Subscribe { request: one, filter: filter("home/x"), start: Start::Last(3) },
+            ClientFrame::Subscribe { request: two, filter: filter("#"), start: Start::Earliest },
+        ];
+        h.send(&mut bob, &frames, &[]);
+        read_slowly(&mut h, &mut bob);
+        let got = brief(&bob.frames);
+        let begin = ["topic 9..12 None", "topic 9..12 None", "subscribed 1 0", "subscribed 1 0"];
+        assert_eq!(got[..4], begin, "seed {seed}");
+        assert_eq!(messages(&bob.frames), [9, 10, 11], "seed {seed}");
+    }
+}
+
+#[test]
+fn an_unsubscribe_while_the_store_looks_is_answered_behind_the_announcement() {
+    for seed in 0..10 {
+        let (mut h, mut bob) = slow_store(seed);
+        let filter = || TopicFilter::parse("home/x").expect("a good filter");
+        let [first, end, again] = [bob.request(), bob.request(), bob.request()];
+        let frames = [
+            ClientFrame::Subscribe { request: first, filter: filter(), start: Start::Last(8) },
+            ClientFrame::Unsubscribe { request: end, filter: filter() },
+            ClientFrame::Subscribe { request: again, filter: filter(), start: Start::Last(2) },
+        ];
+        h.send(&mut bob, &frames, &[]);
+        read_slowly(&mut h, &mut bob);
+        let got = brief(&bob.frames);
+        let begin = ["topic 12..12 None", "subscribed 1 0", "done", "topic 10..12 None", "subscribed 1 0"];
+        assert_eq!(got[..5], begin, "seed {seed}");
+        assert_eq!(messages(&bob.frames), [10, 11], "seed {seed}: only where the last one asked");
+    }
+}
+
+#[test]
 fn topics_are_listed_page_by_page() {
     let mut h = Harness::new();
     let mut alice = h.connect("alice");

@@ -223,6 +223,21 @@ fn after_an_unsubscribe_delivery_begins_anew() {
 }
 
 #[test]
+fn an_unsubscribe_of_a_lost_session_does_not_end_a_later_subscription() {
+    let (mut rig, script) = bob();
+    subscribe(&mut rig, &script, 2, 3);
+    let ticket = rig.client.unsubscribe(filter("a/#"));
+    rig.client.subscribe(filter("a/#"), Start::Earliest);
+    rig.heard();
+    rig.cut();
+    rig.connect();
+    let heard = rig.heard();
+    let resumed = matches!(heard[..], [ClientFrame::Open { .. }, ClientFrame::Subscribe { .. }]);
+    assert!(resumed, "no end of the filter that is wanted: {heard:?}");
+    assert_eq!(rig.answers(), [(ticket, Ok(Answer::Unsubscribed { filter: filter("a/#") }))]);
+}
+
+#[test]
 fn a_filter_dropped_between_sessions_is_not_asked_for_again() {
     let (mut rig, script) = bob();
     subscribe(&mut rig, &script, 2, 3);
@@ -331,6 +346,18 @@ fn nothing_is_shown_after_exit() {
     deliver(&mut rig, &script, 2, 0);
     assert!(rig.events().is_empty());
     assert_eq!(rig.heard(), [ClientFrame::Exit { forget: true }]);
+}
+
+#[test]
+fn what_comes_after_exit_is_not_missed() {
+    let (mut rig, script) = bob();
+    subscribe(&mut rig, &script, 2, 9);
+    rig.client.exit();
+    deliver(&mut rig, &script, 2, 0);
+    let gap = BrokerFrame::Gap { topic: HANDLE, from: Offset(3), to: Offset(8) };
+    rig.say(&[gap, BrokerFrame::CaughtUp { topic: HANDLE, next: Offset(9) }]);
+    let events = rig.events();
+    assert!(events.is_empty(), "nobody is accused of leaving out what is not shown: {events:?}");
 }
 
 #[test]
