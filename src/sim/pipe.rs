@@ -218,7 +218,7 @@ mod tests {
             let mut pipe = Pipe::new();
             pipe.cut_after(cut);
             pipe.write(&mut sent(&[7; 30]), Mono(0), &weather, &mut Dice::new(3, 0));
-            assert_eq!(pipe.is_cut(), cut < 31 && cut <= 30);
+            assert!(pipe.is_cut());
             pipe.end(Mono(0), Duration::from_millis(1));
             assert_eq!(drain(&mut pipe).len(), cut);
             assert!(pipe.is_over(Mono(u64::MAX)));

@@ -6,7 +6,7 @@
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Failed, Fault, Rule, Summary, run};
+use super::{Failed, Summary, run};
 
 /// Seeds of an ordinary run, in so many tests, which run side by side.
 const SEEDS: u64 = 240;
