@@ -80,14 +80,14 @@ fn play(stage: &mut Stage, workload: &mut Workload) -> Result<(), Violation> {
     stage.heal(workload)?;
     let mut dice = Dice::new(stage.seed, 3);
     let person = dice.below(stage.players.len() as u64) as usize;
-    stage.audit(person, Start::Earliest)?;
-    let start = match dice.below(4) {
+    let start = match dice.below(8) {
         0 => Start::Latest,
         1 => Start::Last(dice.below(8)),
         2 => Start::Since(Wall(stage.now().wall.0 - dice.below(3_000))),
-        _ => Start::Offset(Offset(dice.below(20))),
+        3 => Start::Offset(Offset(dice.below(20))),
+        _ => Start::Earliest,
     };
-    stage.audit((person + 1) % stage.players.len(), start)?;
+    stage.audit(person, start)?;
     stage.model.check_publishers_order()?;
     stage.close()
 }

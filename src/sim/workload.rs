@@ -35,7 +35,7 @@ pub struct Workload {
 const TOPICS: [&str; 3] = ["a", "b", "c/d"];
 const FILTERS: [&str; 8] = ["#", "+/a", "alice/#", "bob/+", "carol/a", "alice/a", "+/c/d", "bob/a"];
 /// Topics that a run makes, those that a replaced broker has to be given anew included.
-const CREATES: u64 = 6;
+const CREATES: u64 = 4;
 
 impl Workload {
     pub fn new(seed: u64) -> Workload {

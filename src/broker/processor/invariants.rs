@@ -2,6 +2,7 @@
 
 use super::Processor;
 use super::cursor::Status;
+use crate::wire::frame::BrokerFrame;
 
 impl Processor {
     /// # Panics
@@ -12,6 +13,8 @@ impl Processor {
         for (id, seat) in self.seats.values() {
             staged += seat.staged_bytes;
             assert_eq!(seat.staged.iter().map(Vec::len).sum::<usize>(), seat.staged_bytes);
+            let answers_max = self.config.outbox_bytes_max + self.answers_bytes_over();
+            assert!(seat.answers_bytes() <= answers_max, "answers keep to their limit");
             let conns = self.by_client.get(&seat.peer.fingerprint);
             assert!(conns.is_some_and(|conns| conns.contains(id)), "a seat is found by its client");
             for (handle, cursor) in seat.cursors() {
@@ -35,5 +38,11 @@ impl Processor {
         let listeners: usize = self.topics.iter().map(|t| t.subscribers.len() + t.openers.len()).sum();
         let cursors: usize = self.seats.values().map(|(_, seat)| seat.cursor_count()).sum();
         assert_eq!(listeners, cursors, "each cursor is one listener");
+    }
+    /// What a connection's answers may grow to beyond the limit at which it is not read any more: the
+    /// answers of a whole window of publishes, and those of one step of a command over many topics.
+    fn answers_bytes_over(&self) -> usize {
+        const STEP_BYTES: usize = 512 * 1024;
+        self.config.unanswered_publishes_max * size_of::<BrokerFrame>() + STEP_BYTES
     }
 }
