@@ -6,7 +6,7 @@
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Failed, Summary, run};
+use super::{Failed, Fault, Rule, Summary, run};
 
 /// Seeds of an ordinary run, in so many tests, which run side by side.
 const SEEDS: u64 = 200;
