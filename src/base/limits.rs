@@ -78,7 +78,8 @@ pub const RETAIN_COUNT: u64 = 10_000;
 pub const RETAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a publisher id is remembered after its last publish.
 pub const PUBLISHER_MEMORY: Duration = Duration::from_secs(24 * 3600);
-/// Publisher ids remembered in all topics together, some 150 bytes each.
+/// Publisher ids remembered in all topics together: some 150 bytes each, and 24 for each run of
+/// offsets remembered, of which two publishers that alternate have up to 2,049.
 pub const PUBLISHERS_MAX: usize = 262_144;
 /// Publisher ids that one session may speak of.
 pub const PUBLISHER_SLOTS_MAX: usize = 16;
