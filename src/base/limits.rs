@@ -66,6 +66,8 @@ pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 512;
 /// A membership record in its encoding.
 pub const CHAIN_RECORD_BYTES_MAX: usize = 40 * 1024;
+/// The reason of a denial, in bytes.
+pub const DENIAL_BYTES_MAX: usize = 256;
 /// Members added by one record.
 pub const RECORD_MEMBERS_MAX: usize = 256;
 /// Members of a topic.

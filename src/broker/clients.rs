@@ -63,6 +63,11 @@ impl KnownClients {
         self.by_fingerprint.get(fingerprint).map(|known| &known.certificate)
     }
 
+    /// When a client was last connected; 0 for never.
+    pub fn last_seen(&self, fingerprint: &Fingerprint) -> Wall {
+        self.by_fingerprint.get(fingerprint).map_or(Wall(0), |known| known.last_seen)
+    }
+
     pub fn len(&self) -> usize {
         self.by_fingerprint.len()
     }

@@ -1,7 +1,7 @@
 //! A delta in the making, on top of a chain.
 
 use super::error::ChainError;
-use super::record::{Added, Delta, EpochStart};
+use super::record::{Added, Delta, Denied, EpochStart};
 use super::rules;
 use super::state::Chain;
 use super::values::{JoinPolicy, Role};
@@ -53,8 +53,10 @@ impl<'a> DeltaBuilder<'a> {
         self
     }
 
-    pub fn deny(&mut self, who: Fingerprint) -> &mut Self {
-        self.delta.denied.push(who);
+    /// `because` is for whoever asked to join; it may be empty, and has at most
+    /// [`DENIAL_BYTES_MAX`](crate::base::limits::DENIAL_BYTES_MAX) bytes and no control characters.
+    pub fn deny(&mut self, who: Fingerprint, because: &str) -> &mut Self {
+        self.delta.denied.push(Denied { fingerprint: who, because: because.to_owned() });
         self
     }
 

@@ -11,7 +11,9 @@
 //! let in again only by hand is a promise of the client that signs; [`Chain::is_barred`] tells it.
 
 mod build;
+mod delegation;
 mod error;
+mod join;
 mod label;
 mod record;
 mod rules;
@@ -22,9 +24,11 @@ mod values;
 mod tests;
 
 pub use build::DeltaBuilder;
+pub use delegation::{DELEGATION_BYTES_MAX, Delegation, DelegationFault};
 pub use error::ChainError;
+pub use join::{JOIN_REQUEST_BYTES_MAX, JoinRequest, JoinRequestFault};
 pub use label::{BODY_LABEL, COMMITMENT_LABEL, PREVIOUS_EPOCH_LABEL, epoch_salt, wrap_label};
-pub use record::{Added, Delta, EpochStart, Genesis, record_hash, signer_of};
+pub use record::{Added, Delta, Denied, EpochStart, Genesis, record_hash, signer_of};
 pub use rules::PREVIOUS_KEY_BYTES;
-pub use state::{Chain, Change, StartedEpoch};
+pub use state::{Barred, Chain, Change, StartedEpoch};
 pub use values::{History, JoinPolicy, Member, Role};

@@ -5,7 +5,7 @@ use super::values::{History, JoinPolicy, Role};
 use crate::base::Entropy;
 use crate::base::Wall;
 use crate::base::ids::{Epoch, Fingerprint, RecordHash, TopicId};
-use crate::base::limits::CHAIN_RECORD_BYTES_MAX;
+use crate::base::limits::{CHAIN_RECORD_BYTES_MAX, DENIAL_BYTES_MAX};
 use crate::base::names::{Name, TopicName};
 use crate::crypto::digest::sha256;
 use crate::crypto::key::{PrivateKey, PublicKey};
@@ -38,7 +38,7 @@ pub struct Delta {
     pub time: Wall,
     pub added: Vec<Added>,
     pub removed: Vec<Fingerprint>,
-    pub denied: Vec<Fingerprint>,
+    pub denied: Vec<Denied>,
     pub changed: Vec<(Fingerprint, Role)>,
     /// `None`: as before.
     pub join: Option<JoinPolicy>,
@@ -55,6 +55,14 @@ pub struct Added {
     pub fingerprint: Fingerprint,
     pub name: Name,
     pub role: Role,
+}
+
+/// Somebody who is not to join: `fingerprint | str16 because`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    pub fingerprint: Fingerprint,
+    /// For whoever asked; may be empty.
+    pub because: String,
 }
 
 /// An epoch's beginning: `u32 epoch | commitment[32] | bytes16 previous key`.
@@ -135,9 +143,9 @@ impl Delta {
         self.time.put(&mut w);
         put_list(&self.added, &mut w);
         self.removed.put(&mut w);
-        self.denied.put(&mut w);
+        put_list(&self.denied, &mut w);
         put_list(&self.changed, &mut w);
-        w.u8(self.join.map_or(JOIN_AS_BEFORE, |join| join as u8));
+        self.join.put(&mut w);
         self.epoch.is_some().put(&mut w);
         if let Some(epoch) = &self.epoch {
             epoch.put(&mut w);
@@ -157,9 +165,9 @@ impl Delta {
                 time: Field::take(r)?,
                 added: take_list(r)?,
                 removed: Field::take(r)?,
-                denied: Field::take(r)?,
+                denied: take_list(r)?,
                 changed: take_list(r)?,
-                join: take_join(r)?,
+                join: Field::take(r)?,
                 epoch: bool::take(r)?.then(|| Field::take(r)).transpose()?,
                 members_hash: Field::take(r)?,
                 wraps: Field::take(r)?,
@@ -172,7 +180,8 @@ impl Delta {
         let previous_key = self.epoch.as_ref().map_or(0, |e| e.previous_key.len());
         let lists = [self.added.len(), self.removed.len(), self.denied.len(), self.changed.len()];
         let longest = lists.into_iter().chain([self.wraps.len(), previous_key]).max();
-        longest <= Some(u16::MAX.into())
+        let reasons = self.denied.iter().map(|denied| denied.because.len()).max();
+        longest <= Some(u16::MAX.into()) && reasons <= Some(DENIAL_BYTES_MAX)
     }
 }
 
@@ -236,13 +245,6 @@ fn kind_of(record: &[u8]) -> Result<Kind, ChainError> {
     }
 }
 
-fn take_join(r: &mut Reader<'_>) -> Result<Option<JoinPolicy>, WireError> {
-    match r.clone().u8()? {
-        JOIN_AS_BEFORE => r.u8().map(|_| None),
-        _ => JoinPolicy::take(r).map(Some),
-    }
-}
-
 fn put_list<T: Field>(items: &[T], w: &mut Writer<'_>) {
     w.u16(u16::try_from(items.len()).expect("checked by fits_its_lengths"));
     items.iter().for_each(|item| item.put(w));
@@ -263,6 +265,21 @@ impl Field for Added {
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
         Ok(Added { fingerprint: Field::take(r)?, name: Field::take(r)?, role: Field::take(r)? })
+    }
+}
+
+impl Field for Denied {
+    fn put(&self, w: &mut Writer<'_>) {
+        self.fingerprint.put(w);
+        self.because.put(w);
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (fingerprint, because) = (Field::take(r)?, String::take(r)?);
+        if because.len() > DENIAL_BYTES_MAX || because.chars().any(char::is_control) {
+            return Err(WireError::BadValue("reason"));
+        }
+        Ok(Denied { fingerprint, because })
     }
 }
 
@@ -298,4 +315,3 @@ enum Kind {
 const VERSION: u8 = 1;
 /// Version and kind.
 const HEADER_BYTES: usize = 2;
-const JOIN_AS_BEFORE: u8 = 255;

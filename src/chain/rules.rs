@@ -126,13 +126,17 @@ fn check_lists(delta: &Delta) -> Result<(), ChainError> {
 fn named(delta: &Delta) -> impl Iterator<Item = Fingerprint> {
     let added = delta.added.iter().map(|a| a.fingerprint);
     let changed = delta.changed.iter().map(|(who, _)| *who);
-    added.chain(changed).chain(delta.removed.iter().chain(&delta.denied).copied())
+    added
+        .chain(changed)
+        .chain(delta.removed.iter().copied())
+        .chain(delta.denied.iter().map(|d| d.fingerprint))
 }
 
 /// Whoever is added or denied must not be a member, whoever is removed or changed must be one,
 /// and not the owner.
 fn check_targets(chain: &Chain, delta: &Delta) -> Result<(), ChainError> {
-    let mut outside = delta.added.iter().map(|a| a.fingerprint).chain(delta.denied.iter().copied());
+    let denied = delta.denied.iter().map(|d| d.fingerprint);
+    let mut outside = delta.added.iter().map(|a| a.fingerprint).chain(denied);
     if let Some(member) = outside.find(|who| chain.members().contains_key(who)) {
         return Err(ChainError::IsMember(member));
     }

@@ -1,6 +1,6 @@
 //! What a topic's records add up to, and how one more is checked and taken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::error::ChainError;
 use super::record::{Delta, Genesis, record_hash};
@@ -20,12 +20,20 @@ pub struct Chain {
     join: JoinPolicy,
     members: Members,
     /// Who was removed or denied, and not added since.
-    barred: BTreeSet<Fingerprint>,
+    barred: BTreeMap<Fingerprint, Barred>,
     /// By number, from 0.
     epochs: Vec<StartedEpoch>,
     /// The newest record's hash and number; the genesis is number 0.
     head: RecordHash,
     number: u32,
+}
+
+/// Why somebody may be let in by hand only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Barred {
+    Removed,
+    /// With the reason, which may be empty.
+    Denied(String),
 }
 
 /// What the chain says of an epoch.
@@ -57,7 +65,7 @@ impl Chain {
             topic: TopicId(head.0),
             join: genesis.join,
             members: BTreeMap::from([(genesis.owner, member)]),
-            barred: BTreeSet::new(),
+            barred: BTreeMap::new(),
             epochs: Vec::new(),
             head,
             number: 0,
@@ -81,7 +89,10 @@ impl Chain {
         if delta.previous != self.head {
             return Err(ChainError::HeadMoved);
         }
-        self.barred.extend(delta.removed.iter().chain(&delta.denied));
+        self.barred.extend(delta.removed.iter().map(|who| (*who, Barred::Removed)));
+        for denied in delta.denied {
+            self.barred.insert(denied.fingerprint, Barred::Denied(denied.because));
+        }
         for added in &delta.added {
             self.barred.remove(&added.fingerprint);
         }
@@ -132,7 +143,12 @@ impl Chain {
 
     /// Whether `who` was removed or denied, so that only a grant by hand may let it in again.
     pub fn is_barred(&self, who: Fingerprint) -> bool {
-        self.barred.contains(&who)
+        self.barred.contains_key(&who)
+    }
+
+    /// Why `who` is barred, if it is.
+    pub fn barred(&self, who: Fingerprint) -> Option<&Barred> {
+        self.barred.get(&who)
     }
 
     /// The newest record's hash.

@@ -131,7 +131,7 @@ fn members_come_and_go_and_come_back() {
     assert_eq!((chain.epoch(), chain.members().len()), (Some(Epoch(0)), 5));
 
     let record = take(&mut chain, "bob", |b| {
-        b.remove(id("carol")).deny(Fingerprint([9; 32]));
+        b.remove(id("carol")).deny(Fingerprint([9; 32]), "who is this?");
         assert!(b.needs_epoch());
         b.new_epoch([0xc1; 32], previous_key());
         assert_eq!(b.wrap_epoch(), Epoch(1));
@@ -167,7 +167,7 @@ fn the_owner_changes_roles_and_policy() {
         [("alice", Role::Owner), ("bob", Role::Member), ("carol", Role::Admin), ("erin", Role::Recovery)];
     assert_eq!(roles(&chain), expected.map(|(who, role)| (who.to_owned(), role)));
     let refused = make(&chain, "bob", |b| {
-        b.deny(Fingerprint([9; 32]));
+        b.deny(Fingerprint([9; 32]), "who is this?");
     });
     assert_eq!(refused, Err(ChainError::MayNotSign(id("bob"))), "an admin no more");
     take(&mut chain, "carol", |b| {
@@ -271,7 +271,7 @@ fn what_is_encoded_is_parsed() {
             b.add(id("dave"), name("dave"), Role::Admin);
         }),
         take(&mut chain, "alice", |b| {
-            b.remove(id("carol")).deny(Fingerprint([5; 32])).change(id("dave"), Role::Member);
+            b.remove(id("carol")).deny(Fingerprint([5; 32]), "").change(id("dave"), Role::Member);
             b.join(JoinPolicy::Open).new_epoch([6; 32], previous_key());
         }),
     ];
@@ -316,7 +316,7 @@ fn a_full_topic_rotates_and_takes_nobody_more() {
     assert_eq!(chain.members().len(), MEMBERS_MAX);
     let too_long = make(&chain, "alice", |b| {
         (0..RECORD_MEMBERS_MAX).for_each(|i| {
-            b.deny(person(MEMBERS_MAX + i));
+            b.deny(person(MEMBERS_MAX + i), "");
         });
         b.new_epoch([2; 32], previous_key());
     });

@@ -27,6 +27,7 @@ pub mod failure;
 mod keyring;
 mod link;
 mod outbox;
+pub mod pins;
 mod publish;
 mod publishing;
 mod receive;

@@ -95,6 +95,9 @@ impl Client {
                 }
             }
             F::CrlChanged { number } => self.crl_offered(number),
+            F::Requests { .. } | F::Requested { .. } | F::RotateDue { .. } => {
+                return Err(End::protocol("an answer to nothing that was asked"));
+            }
         }
         Ok(())
     }

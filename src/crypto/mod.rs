@@ -6,6 +6,7 @@
 pub mod cert;
 pub mod dh;
 pub mod digest;
+pub mod ed25519;
 pub mod envelope;
 pub mod fernet;
 pub mod kdf;

@@ -18,6 +18,10 @@ pub enum Context {
     ClientAuth,
     /// The owner's or an admin's, over a membership record.
     TopicRecord,
+    /// A sender's, over the key that signs its messages.
+    Delegation,
+    /// Somebody's who asks to join a topic.
+    JoinRequest,
 }
 
 /// That a signature was good. Only [`verify_pss`] makes one; a state that needs the check
@@ -36,13 +40,21 @@ pub struct RsaFault;
 
 impl Context {
     /// Every context, for tests that try each against each.
-    pub const ALL: [Context; 3] = [Context::BrokerHello, Context::ClientAuth, Context::TopicRecord];
+    pub const ALL: [Context; 5] = [
+        Context::BrokerHello,
+        Context::ClientAuth,
+        Context::TopicRecord,
+        Context::Delegation,
+        Context::JoinRequest,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Context::BrokerHello => "sealmq/1 broker hello",
             Context::ClientAuth => "sealmq/1 client auth",
             Context::TopicRecord => "sealmq/1 topic record",
+            Context::Delegation => "sealmq/1 delegation",
+            Context::JoinRequest => "sealmq/1 join request",
         }
     }
 }

@@ -143,4 +143,4 @@ macro_rules! list {
 }
 
 list!(Vec<u8>, Name, Fingerprint, [u8; 32]);
-list!(super::values::ClientEntry, super::values::TopicEntry, super::values::Stat);
+list!(super::values::JoinEntry, super::values::ClientEntry, super::values::TopicEntry, super::values::Stat);

@@ -7,7 +7,7 @@ use super::body::{Body, BodyRef};
 use super::codec::{Reader, WireError, Writer};
 use super::field::Field;
 use super::values::{
-    ClientEntry, CloseCode, Durability, Notice, RefuseCode, Retention, Start, Stat, TopicEntry,
+    ClientEntry, CloseCode, Durability, JoinEntry, Notice, RefuseCode, Retention, Start, Stat, TopicEntry,
 };
 use crate::base::ids::{
     Counter, Epoch, Fingerprint, Incarnation, Offset, PublisherId, RequestId, TopicHandle,
@@ -112,6 +112,25 @@ frames! {
         /// Ends the session once all that was accepted is answered. With `forget`, the
         /// publisher ids of this session will not be used again.
         0x1c Exit { forget: bool }
+        /// Asks to be let into a topic; `ask` is a signed request.
+        0x1d Join { request: RequestId, name: TopicName, ask: Vec<u8> }
+        /// Asks who wants to join which of the topics that this client may change, of those that
+        /// match, in order of topic and fingerprint, above those given (both empty: from the
+        /// first). With `follow`, later ones are told of for as long as the session lasts.
+        0x1e ListRequests {
+            request: RequestId,
+            follow: bool,
+            filter: TopicFilter,
+            after: String,
+            after_client: Fingerprint,
+        }
+        /// Drops a topic with all that is in it.
+        0x1f Delete { request: RequestId, name: TopicName }
+        0x20 SetRetention { request: RequestId, name: TopicName, retention: Retention }
+        /// Asks for certificates by their fingerprints, revoked and ended ones too.
+        0x21 GetCertificates { request: RequestId, fingerprints: Vec<Fingerprint> }
+        /// Stages the certificate of a recovery key for the next Create or Append.
+        0x22 RecoveryCertificate { certificate: Vec<u8> }
     }
 }
 
@@ -186,6 +205,11 @@ frames! {
         0x50 CrlPart { request: RequestId, number: u64, total: u32, from: u32, part: Vec<u8> }
         /// The broker enforces a newer CRL.
         0x51 CrlChanged { number: u64 }
+        0x52 Requests { request: RequestId, more: bool, requests: Vec<JoinEntry> }
+        /// Somebody asks to join a topic that this client may change.
+        0x53 Requested { entry: JoinEntry }
+        /// A member of a topic that this client may change has had its certificate revoked.
+        0x54 RotateDue { name: TopicName }
     }
 }
 

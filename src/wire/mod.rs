@@ -5,6 +5,7 @@ pub mod codec;
 pub mod field;
 pub mod frame;
 pub mod handshake;
+pub mod policy;
 pub mod values;
 
 pub use codec::{Reader, WireError, Writer};

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::codec::{Reader, WireError, Writer};
 use super::field::Field;
-use crate::base::ids::{Incarnation, Offset};
+use super::policy::{History, JoinPolicy, Role};
+use crate::base::ids::{Fingerprint, Incarnation, Offset, TopicId};
 use crate::base::limits::{RETAIN_BYTES, RETAIN_COUNT};
 use crate::base::names::{Name, TopicName};
 use crate::base::time::Wall;
@@ -67,7 +68,8 @@ codes! {
         Exists = 2,
         /// The client is not a member.
         NotMember = 3,
-        /// The client has asked for the topic's key; nobody has granted it yet.
+        /// The client has asked to join; nobody has answered yet. `detail` is when the owner was last
+        /// seen, in milliseconds since 1970, 0 for never.
         NoKeyYet = 4,
         /// The broker's configuration does not let this client create this name.
         MayNotCreate = 5,
@@ -98,6 +100,12 @@ codes! {
         EarlierRefused = 18,
         /// The broker keeps topics in memory only.
         NotDurable = 19,
+        /// Owner or admin do not want this client in the topic; the text may say why.
+        Denied = 20,
+        /// The topic takes nobody who asks.
+        Closed = 21,
+        /// Only the owner, or an admin, may do this; the text says who.
+        NotAllowed = 22,
     }
 }
 
@@ -222,10 +230,19 @@ impl Field for ClientEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicEntry {
     pub name: TopicName,
-    /// Whether the asking client is a member.
-    pub member: bool,
+    pub topic: TopicId,
+    /// What the asking client is in it, if it is a member.
+    pub role: Option<Role>,
     pub owner: Name,
+    pub owner_fingerprint: Fingerprint,
+    /// When the owner was last connected; 0 for never since the broker's start.
+    pub owner_seen: Wall,
     pub members: u16,
+    pub join: JoinPolicy,
+    pub history: History,
+    /// To owner and admins: how many ask to join, and whether a member's certificate was revoked.
+    pub requests: u16,
+    pub rotate_due: bool,
     pub durability: Durability,
     pub retention: Retention,
     pub incarnation: Incarnation,
@@ -243,9 +260,16 @@ pub struct TopicEntry {
 impl Field for TopicEntry {
     fn put(&self, w: &mut Writer<'_>) {
         self.name.put(w);
-        self.member.put(w);
+        self.topic.put(w);
+        self.role.put(w);
         self.owner.put(w);
+        self.owner_fingerprint.put(w);
+        self.owner_seen.put(w);
         self.members.put(w);
+        self.join.put(w);
+        self.history.put(w);
+        self.requests.put(w);
+        self.rotate_due.put(w);
         self.durability.put(w);
         self.retention.put(w);
         self.incarnation.put(w);
@@ -259,9 +283,16 @@ impl Field for TopicEntry {
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
         Ok(TopicEntry {
             name: Field::take(r)?,
-            member: Field::take(r)?,
+            topic: Field::take(r)?,
+            role: Field::take(r)?,
             owner: Field::take(r)?,
+            owner_fingerprint: Field::take(r)?,
+            owner_seen: Field::take(r)?,
             members: Field::take(r)?,
+            join: Field::take(r)?,
+            history: Field::take(r)?,
+            requests: Field::take(r)?,
+            rotate_due: Field::take(r)?,
             durability: Field::take(r)?,
             retention: Field::take(r)?,
             incarnation: Field::take(r)?,
@@ -270,6 +301,35 @@ impl Field for TopicEntry {
             messages: Field::take(r)?,
             bytes: Field::take(r)?,
             oldest: Field::take(r)?,
+        })
+    }
+}
+
+/// Somebody who asks to join: `str16 topic | u64 when | bytes16 signed request | bytes16 certificate`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinEntry {
+    pub topic: TopicName,
+    /// When the broker received it.
+    pub time: Wall,
+    pub ask: Vec<u8>,
+    /// That of whoever asks.
+    pub certificate: Vec<u8>,
+}
+
+impl Field for JoinEntry {
+    fn put(&self, w: &mut Writer<'_>) {
+        self.topic.put(w);
+        self.time.put(w);
+        self.ask.put(w);
+        self.certificate.put(w);
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(JoinEntry {
+            topic: Field::take(r)?,
+            time: Field::take(r)?,
+            ask: Field::take(r)?,
+            certificate: Field::take(r)?,
         })
     }
 }
@@ -298,7 +358,7 @@ impl fmt::Display for RefuseCode {
             RefuseCode::NoSuchTopic => "no such topic",
             RefuseCode::Exists => "a topic of this name exists",
             RefuseCode::NotMember => "not a member of the topic",
-            RefuseCode::NoKeyYet => "no topic key yet",
+            RefuseCode::NoKeyYet => "asked to join, not answered yet",
             RefuseCode::MayNotCreate => "not allowed to create this name",
             RefuseCode::Limit => "a limit is reached",
             RefuseCode::StorageFull => "storage full",
@@ -313,6 +373,9 @@ impl fmt::Display for RefuseCode {
             RefuseCode::Deleted => "topic deleted",
             RefuseCode::Forgotten => "stored, but the offset is no longer known",
             RefuseCode::NotDurable => "this broker keeps topics in memory only",
+            RefuseCode::Denied => "the topic's owner or an admin said no",
+            RefuseCode::Closed => "the topic takes nobody who asks",
+            RefuseCode::NotAllowed => "not yours to do",
             RefuseCode::EarlierRefused => "an earlier message was refused",
         })
     }

@@ -112,7 +112,7 @@ impl Processor {
             let Some(topic) = self.topics.topic(key).filter(|topic| filter.matches(&topic.name)) else {
                 continue;
             };
-            let entry = super::listing::topic_entry(topic, &me);
+            let entry = super::listing::topic_entry(topic, &me, &self.clients);
             bytes += entry.name.as_str().len() + entry.owner.as_str().len() + 100;
             if bytes > PAGE_BYTES {
                 self.answer(id, BrokerFrame::Topics { request, more: true, topics: page });

@@ -3,14 +3,22 @@
 use super::Processor;
 use super::topic::Topic;
 use crate::base::ids::Fingerprint;
+use crate::broker::clients::KnownClients;
 use crate::wire::values::{Stat, TopicEntry};
 
 /// A topic in a listing, for the client `me`.
-pub fn topic_entry(topic: &Topic, me: &Fingerprint) -> TopicEntry {
+pub fn topic_entry(topic: &Topic, me: &Fingerprint, clients: &KnownClients) -> TopicEntry {
     TopicEntry {
         name: topic.name.clone(),
-        member: topic.chain.member(*me).is_some(),
+        topic: topic.chain.topic(),
+        role: topic.chain.member(*me).map(|member| member.role),
         owner: topic.owner.clone(),
+        owner_fingerprint: topic.chain.owner(),
+        owner_seen: clients.last_seen(&topic.chain.owner()),
+        join: topic.chain.join(),
+        history: topic.chain.history(),
+        requests: 0,
+        rotate_due: false,
         members: u16::try_from(topic.chain.members().len()).unwrap_or(u16::MAX),
         durability: topic.durability,
         retention: topic.retention,

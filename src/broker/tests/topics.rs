@@ -478,7 +478,7 @@ fn topics_are_listed_page_by_page() {
         let filter = TopicFilter::parse("t/#").expect("a good filter");
         let frames = h.ask(&mut carol, ClientFrame::ListTopics { request, after, filter });
         let [BrokerFrame::Topics { more, topics, .. }] = &frames[..] else { panic!("{frames:?}") };
-        assert!(topics.iter().all(|t| !t.member && t.owner.as_str() == "alice" && t.members == 1));
+        assert!(topics.iter().all(|t| t.role.is_none() && t.owner.as_str() == "alice" && t.members == 1));
         seen.extend(topics.iter().map(|topic| topic.name.to_string()));
         after = seen.last().cloned().unwrap_or_default();
         if !more {

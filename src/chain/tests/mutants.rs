@@ -63,6 +63,10 @@ fn good(base: Base, signer: &str) -> Delta {
     delta
 }
 
+fn denied(fingerprint: Fingerprint) -> Denied {
+    Denied { fingerprint, because: String::new() }
+}
+
 fn start(delta: &mut Delta, epoch: u32, previous_key_bytes: usize) {
     let previous_key = vec![0x80; previous_key_bytes];
     delta.epoch = Some(EpochStart { epoch: Epoch(epoch), commitment: [0xc1; 32], previous_key });
@@ -137,7 +141,7 @@ fn cases() -> Vec<Case> {
         ("a member made owner", All, "alice", Owner, |d| d.changed.push((id("bob"), Role::Owner))),
         ("a member added", All, "alice", member("carol"), |d| add(d, "carol", Role::Member)),
         ("the owner added", Begun, "alice", member("alice"), |d| add(d, "alice", Role::Member)),
-        ("a member denied", All, "alice", member("carol"), |d| d.denied.push(id("carol"))),
+        ("a member denied", All, "alice", member("carol"), |d| d.denied.push(denied(id("carol")))),
         ("a stranger removed", All, "alice", NotMember(NOBODY), |d| {
             d.removed.push(NOBODY);
             start(d, 1, PREVIOUS_KEY_BYTES)
@@ -153,13 +157,13 @@ fn cases() -> Vec<Case> {
             d.removed.extend([id("carol"), id("carol")]);
             start(d, 1, PREVIOUS_KEY_BYTES)
         }),
-        ("denied twice", All, "alice", Twice(NOBODY), |d| d.denied.extend([NOBODY, NOBODY])),
+        ("denied twice", All, "alice", Twice(NOBODY), |d| d.denied.extend([NOBODY, NOBODY].map(denied))),
         ("changed twice", All, "alice", Twice(id("carol")), |d| {
             d.changed.extend([(id("carol"), Role::Admin), (id("carol"), Role::Member)])
         }),
         ("added and denied", All, "alice", Twice(id("dave")), |d| {
             add(d, "dave", Role::Member);
-            d.denied.push(id("dave"))
+            d.denied.push(denied(id("dave")))
         }),
         ("removed and changed", All, "alice", Twice(id("carol")), |d| {
             d.removed.push(id("carol"));
@@ -202,7 +206,9 @@ fn late_cases() -> Vec<(Case, Change)> {
         (first("a wrap too few for an epoch", wraps), |d| d.wraps.clear()),
         (first("a wrap too many for an epoch", wraps), |d| d.wraps.push([0; 32])),
         (
-            ("a wrap without an add", All, "alice", WrapCount { expected: 0 }, |d| d.denied.push(NOBODY)),
+            ("a wrap without an add", All, "alice", WrapCount { expected: 0 }, |d| {
+                d.denied.push(denied(NOBODY))
+            }),
             |d| d.wraps.push([0; 32]),
         ),
     ]
@@ -256,7 +262,7 @@ fn the_builder_signs_nothing_that_would_be_refused() {
         ),
         (
             make(&chain, "dave", |b| {
-                b.deny(NOBODY);
+                b.deny(NOBODY, "");
             }),
             ChainError::MayNotSign(id("dave")),
         ),
@@ -269,7 +275,7 @@ fn the_builder_signs_nothing_that_would_be_refused() {
     let unwrapped = builder.sign(&[] as &[Vec<u8>], &key_of("alice"), &mut Seeded::new(1));
     assert_eq!(unwrapped, Err(ChainError::WrapCount { expected: 1 }));
     let mut builder = DeltaBuilder::new(&chain, id("alice"), Wall(0));
-    builder.deny(NOBODY);
+    builder.deny(NOBODY, "");
     let by_another = builder.sign(&[] as &[Vec<u8>], &key_of("bob"), &mut Seeded::new(1));
     assert_eq!(by_another, Err(ChainError::WrongKey));
 }
@@ -287,7 +293,7 @@ fn long_lists_are_refused() {
     for (count, error) in
         [(RECORD_MEMBERS_MAX, None), (RECORD_MEMBERS_MAX + 1, Some(ChainError::TooManyInList))]
     {
-        let denies = |d: &mut Delta| d.denied = people(count).collect();
+        let denies = |d: &mut Delta| d.denied = people(count).map(denied).collect();
         let added = |fingerprint| Added { fingerprint, name: name("n"), role: Role::Member };
         let adds = |d: &mut Delta| d.added = people(count).map(added).collect();
         assert_eq!(check(&denies), error, "{count} denied");
@@ -302,7 +308,7 @@ fn long_lists_are_refused() {
 fn samples() -> (Vec<u8>, Vec<u8>) {
     let genesis = genesis(History::All).sign(&key_of("alice"), &mut Seeded::new(1)).expect("alice's own");
     let delta = make(&chain(History::All), "alice", |b| {
-        b.add(id("dave"), name("dave"), Role::Admin).remove(id("carol")).deny(NOBODY);
+        b.add(id("dave"), name("dave"), Role::Admin).remove(id("carol")).deny(NOBODY, "");
         b.change(id("bob"), Role::Member).join(JoinPolicy::Open).new_epoch([1; 32], previous_key());
     });
     (genesis, delta.expect("allowed"))

@@ -125,7 +125,7 @@ fn stories() -> [(&'static str, Story); 2] {
         b.add(id("dave"), name("dave"), Role::Member);
     });
     all.tell("an admin removes and denies", "bob", true, |b| {
-        b.remove(id("carol")).deny(Fingerprint([0x77; 32]));
+        b.remove(id("carol")).deny(Fingerprint([0x77; 32]), "ask the owner first");
     });
     all.tell("the owner changes a role and the policy", "alice", false, |b| {
         b.change(id("dave"), Role::Admin).join(JoinPolicy::Open);

@@ -131,7 +131,7 @@ impl Shell {
             (Asked::Topics(list), Answer::Topics(topics)) => {
                 self.learn(&topics);
                 let lines = topic_lines(&list, &topics);
-                let hidden = topics.iter().filter(|t| !t.member && !list.all).count();
+                let hidden = topics.iter().filter(|t| t.role.is_none() && !list.all).count();
                 self.say_lines(&lines, "no topics")?;
                 if hidden > 0 {
                     self.screen.remark(&format!("{hidden} more of which you are no member: topics --all"))?;
@@ -207,7 +207,7 @@ impl Shell {
     }
 
     fn learn(&mut self, topics: &[TopicEntry]) {
-        let mine = topics.iter().filter(|t| t.member);
+        let mine = topics.iter().filter(|t| t.role.is_some());
         self.vocabulary.set_topics(mine.map(|t| t.name.to_string()));
     }
 

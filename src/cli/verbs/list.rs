@@ -27,7 +27,7 @@ pub fn topics(
     let mut output = Output::new();
     topic_lines(list, &topics).iter().try_for_each(|line| output.line(line))?;
     output.flush()?;
-    let others = topics.iter().filter(|t| !t.member).count();
+    let others = topics.iter().filter(|t| t.role.is_none()).count();
     if others > 0 && !list.all && output.is_terminal {
         note(&format!("{others} more of which you are no member: --all shows them"));
     }
@@ -93,7 +93,7 @@ pub fn ping(base: &Base, count: u32, access: &Access, patience: Patience) -> Res
 
 /// Names, or a table of all there is to say.
 pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String> {
-    let shown = topics.iter().filter(|topic| list.all || topic.member);
+    let shown = topics.iter().filter(|topic| list.all || topic.role.is_some());
     if !list.verbose {
         return shown.map(|topic| topic.name.to_string()).collect();
     }
@@ -106,7 +106,7 @@ pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String>
 fn topic_row(topic: &TopicEntry) -> Vec<String> {
     vec![
         topic.name.to_string(),
-        if topic.member { "member" } else { "-" }.to_owned(),
+        topic.role.map_or("-".to_owned(), |role| role.to_string()),
         topic.owner.to_string(),
         topic.members.to_string(),
         topic.messages.to_string(),
@@ -150,15 +150,23 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
     use crate::base::Wall;
-    use crate::base::ids::{Incarnation, Offset};
+    use crate::base::ids::{Fingerprint, Incarnation, Offset, TopicId};
     use crate::base::names::{Name, TopicFilter};
+    use crate::wire::policy::{History, JoinPolicy, Role};
     use crate::wire::values::Retention;
 
     fn entry(name: &str, member: bool) -> TopicEntry {
         TopicEntry {
             name: TopicName::parse(name).expect("a good name"),
-            member,
+            topic: TopicId([7; 32]),
+            role: member.then_some(Role::Member),
             owner: Name::parse("alice").expect("a good name"),
+            owner_fingerprint: Fingerprint([8; 32]),
+            owner_seen: Wall(4),
+            join: JoinPolicy::Ask,
+            history: History::All,
+            requests: 2,
+            rotate_due: false,
             members: 3,
             durability: Durability::Disk,
             retention: Retention { age_ms: 86_400_000, ..Retention::default() },

@@ -1,4 +1,6 @@
 use super::*;
+use crate::base::ids::TopicId;
+use crate::wire::policy::{History, JoinPolicy, Role};
 
 fn samples() -> Vec<BrokerFrame> {
     let body = BodyRef { len: 5, sha256: [7; 32] };
@@ -27,8 +29,15 @@ fn samples() -> Vec<BrokerFrame> {
             more: true,
             topics: vec![TopicEntry {
                 name: TopicName::parse("a/b").expect("a good name"),
-                member: true,
+                topic: TopicId([7; 32]),
+                role: Some(Role::Admin),
                 owner: Name::parse("alice").expect("a good name"),
+                owner_fingerprint: Fingerprint([8; 32]),
+                owner_seen: Wall(4),
+                join: JoinPolicy::Ask,
+                history: History::All,
+                requests: 2,
+                rotate_due: false,
                 members: 3,
                 durability: Durability::Disk,
                 retention: Retention::default(),

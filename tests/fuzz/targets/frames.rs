@@ -6,6 +6,7 @@ use sealmq::base::names::{Name, TopicFilter, TopicName};
 use sealmq::crypto::digest::sha256;
 use sealmq::wire::body::{Body, BodyRef, Sealed};
 use sealmq::wire::frame::{BrokerFrame, ClientFrame, scan_bodies};
+use sealmq::wire::policy::{History, JoinPolicy, Role};
 use sealmq::wire::values::*;
 
 use super::stage::STAGE;
@@ -105,6 +106,18 @@ pub fn client_seeds() -> Vec<Vec<u8>> {
         ClientFrame::GetStats { request },
         ClientFrame::GetCrl { request, from: 0 },
         ClientFrame::Exit { forget: true },
+        ClientFrame::Join { request, name: topic("a"), ask: vec![8; 40] },
+        ClientFrame::ListRequests {
+            request,
+            follow: true,
+            filter: filter("#"),
+            after: "a".to_owned(),
+            after_client: Fingerprint([1; 32]),
+        },
+        ClientFrame::Delete { request, name: topic("a") },
+        ClientFrame::SetRetention { request, name: topic("a"), retention: Retention::default() },
+        ClientFrame::GetCertificates { request, fingerprints: vec![Fingerprint([2; 32])] },
+        ClientFrame::RecoveryCertificate { certificate: vec![9; 20] },
     ];
     for body in bodies() {
         frames.push(ClientFrame::Publish {
@@ -127,8 +140,15 @@ pub fn broker_seeds() -> Vec<Vec<u8>> {
     let certificate = STAGE.alice.1.der().to_vec();
     let entry = TopicEntry {
         name: topic("a/b"),
-        member: true,
+        topic: TopicId([7; 32]),
+        role: Some(Role::Admin),
         owner: name("alice"),
+        owner_fingerprint: Fingerprint([8; 32]),
+        owner_seen: Wall(4),
+        join: JoinPolicy::Ask,
+        history: History::All,
+        requests: 2,
+        rotate_due: false,
         members: 3,
         durability: Durability::Disk,
         retention: Retention::default(),
@@ -139,6 +159,7 @@ pub fn broker_seeds() -> Vec<Vec<u8>> {
         bytes: 700,
         oldest: time,
     };
+    let ask = JoinEntry { topic: topic("a"), time, ask: vec![8; 40], certificate: certificate.clone() };
     let mut frames = vec![
         BrokerFrame::Ping { number: 1 },
         BrokerFrame::Pong { number: 2 },
@@ -201,6 +222,9 @@ pub fn broker_seeds() -> Vec<Vec<u8>> {
         BrokerFrame::Stats { request, stats: vec![Stat { name: "connections".to_owned(), value: 3 }] },
         BrokerFrame::CrlPart { request, number: 3, total: 10, from: 0, part: vec![3; 10] },
         BrokerFrame::CrlChanged { number: 4 },
+        BrokerFrame::Requests { request, more: false, requests: vec![ask.clone()] },
+        BrokerFrame::Requested { entry: ask },
+        BrokerFrame::RotateDue { name: topic("a") },
     ];
     for body in bodies() {
         let (sender, epoch, counter) = (1, Epoch(0), Counter(1));
