@@ -7,12 +7,13 @@ use super::crl::CrlFetch;
 use super::event::{Answer, KnownClient};
 use super::failure::Failure;
 use super::request::Ticket;
+use super::requests::{Joining, Listing};
 use super::{Client, topic};
 use crate::base::Mono;
 use crate::base::ids::{Fingerprint, RequestId};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::frame::ClientFrame;
-use crate::wire::values::{RefuseCode, Start, TopicEntry};
+use crate::wire::values::{RefuseCode, Retention, Start, TopicEntry};
 
 /// A request that the broker is to answer. Subscriptions are not among them: they outlive answers.
 pub enum Ask {
@@ -45,6 +46,17 @@ pub enum Ask {
         ticket: Ticket,
     },
     Crl(CrlFetch),
+    Join(Box<Joining>),
+    Requests(Listing),
+    Delete {
+        topic: TopicName,
+        ticket: Ticket,
+    },
+    SetRetention {
+        topic: TopicName,
+        retention: Retention,
+        ticket: Ticket,
+    },
 }
 
 /// The requests of one session, by number.
@@ -104,14 +116,22 @@ impl Ask {
             | Ask::Topics { ticket, .. }
             | Ask::Stats { ticket }
             | Ask::Ping { ticket, .. }
-            | Ask::Clients { ticket, .. } => Some(*ticket),
+            | Ask::Clients { ticket, .. }
+            | Ask::Delete { ticket, .. }
+            | Ask::SetRetention { ticket, .. } => Some(*ticket),
+            Ask::Join(joining) => Some(joining.ticket),
+            Ask::Requests(listing) => listing.ticket,
             Ask::Crl(_) => None,
         }
     }
 
-    /// Whether asking once more might do a thing twice.
+    /// Whether asking once more might do a thing twice, or to another topic that was made since.
     fn is_risky(&self) -> bool {
-        matches!(self, Ask::Create(creation) if creation.is_begun())
+        match self {
+            Ask::Create(creation) => creation.is_begun(),
+            Ask::Delete { .. } => true,
+            _ => false,
+        }
     }
 
     /// The request as it is to be asked in the next session; nothing if that asks by itself.
@@ -123,8 +143,13 @@ impl Ask {
                 Some(Ask::Clients { after: Fingerprint([0; 32]), found: Vec::new(), ticket })
             }
             Ask::Ping { ticket, .. } => Some(Ask::Ping { sent: None, ticket }),
-            Ask::Open { ticket: None, .. } | Ask::Crl(_) => None,
+            Ask::Join(joining) => Some(Ask::Join(Box::new(joining.again()))),
+            Ask::Requests(Listing { filter, ticket: Some(ticket), .. }) => {
+                Some(Ask::Requests(Listing::new(filter, Some(ticket))))
+            }
+            Ask::Open { ticket: None, .. } | Ask::Crl(_) | Ask::Requests(_) => None,
             same @ (Ask::Open { .. } | Ask::Unsubscribe { .. } | Ask::Stats { .. }) => Some(same),
+            same @ (Ask::Delete { .. } | Ask::SetRetention { .. }) => Some(same),
         }
     }
 }
@@ -166,6 +191,12 @@ impl Client {
                 ClientFrame::ListClients { request, after: *after, names: Vec::new() }
             }
             Ask::Crl(fetch) => ClientFrame::GetCrl { request, from: fetch.received() },
+            Ask::Join(joining) => joining.frame(request),
+            Ask::Requests(listing) => listing.frame(request),
+            Ask::Delete { topic, .. } => ClientFrame::Delete { request, name: topic.clone() },
+            Ask::SetRetention { topic, retention, .. } => {
+                ClientFrame::SetRetention { request, name: topic.clone(), retention: *retention }
+            }
         };
         session.asks.insert(request, ask);
         self.outbox.push(&frame);
@@ -179,10 +210,16 @@ impl Client {
     pub(super) fn ask_refused(&mut self, ask: Ask, code: RefuseCode, detail: u64, text: String) {
         let about = match &ask {
             Ask::Create(creation) => Some(creation.name().clone()),
-            Ask::Open { topic, .. } => Some(topic.clone()),
+            Ask::Open { topic, .. } | Ask::Delete { topic, .. } | Ask::SetRetention { topic, .. } => {
+                Some(topic.clone())
+            }
+            Ask::Join(joining) => Some(joining.topic.clone()),
             _ => None,
         };
-        let failure = Failure::from_refusal(about.as_ref(), code, detail, text);
+        let failure = match (&ask, code) {
+            (Ask::Join(joining), RefuseCode::Exists) => Failure::AlreadyMember(joining.topic.clone()),
+            _ => Failure::from_refusal(about.as_ref(), code, detail, text),
+        };
         if let Ask::Open { topic, .. } = &ask {
             self.open_refused(&topic.clone(), code, &failure);
         }

@@ -11,10 +11,13 @@
 //!                                    ├─ publish    answers, what is sent when ── publishing
 //!                                    ├─ subscribe  filters, topics, resumption
 //!                                    ├─ create     certificates, first records
+//!                                    ├─ amend      who comes, who leaves, new epochs
+//!                                    ├─ requests   who asks to join ── watch  answering by itself
 //!                                    └─ crl        the revocation list
 //! asks        requests under way            keyring, body   the only holders of topic keys
 //! ```
 
+mod amend;
 mod asks;
 mod body;
 mod create;
@@ -33,8 +36,10 @@ mod publishing;
 mod receive;
 mod records;
 pub mod request;
+mod requests;
 mod subscribe;
 mod topic;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +54,7 @@ use link::Phase;
 use outbox::Outbox;
 use subscribe::Subscription;
 use topic::Topic;
+use watch::Watch;
 
 use crate::base::Wall;
 use crate::base::entropy::Entropy;
@@ -60,10 +66,12 @@ use crate::crypto::key::PrivateKey;
 use crate::wire::frame::ClientFrame;
 use crate::wire::values::Start;
 
-pub use event::{Answer, Connected, Created, Event, Integrity, KnownClient, Member, MemberRole, Members};
-pub use event::{Message, Notice, Opened, Skipped};
+pub use event::{
+    Amended, Answer, Asked, Connected, Created, Event, Integrity, KnownClient, Member, MemberRole,
+};
+pub use event::{Members, Message, Notice, Opened, Request, Skipped};
 pub use failure::{Disconnect, Failure, IntegrityFault};
-pub use request::{CreateRequest, Full, History, Join, MemberChoice, Ticket};
+pub use request::{CreateRequest, Full, GrantAs, History, Join, MemberChoice, Ticket};
 
 /// What a caller may choose.
 #[derive(Clone, Debug)]
@@ -107,6 +115,8 @@ pub struct Client {
     publishers: Vec<PublisherId>,
     /// Whose the certificates are that were verified, by their hashes.
     certificates: HashMap<[u8; 32], (Fingerprint, Name)>,
+    /// Whether requests to join are followed.
+    watch: Option<Watch>,
     /// Attempts since the last good session.
     attempts: u32,
     was_connected: bool,
@@ -145,6 +155,7 @@ impl Client {
             waiting: VecDeque::new(),
             publishers: Vec::new(),
             certificates: HashMap::new(),
+            watch: None,
             attempts: 0,
             was_connected: false,
             exit_deadline: None,
@@ -261,6 +272,13 @@ impl Client {
             self.ask(ask);
         }
         ticket
+    }
+
+    /// Drops what is known of a topic. One that is open in this session keeps its records until that
+    /// ends, since the broker sends them once a session; one that a filter still matches comes back
+    /// with the next session, from its earliest: unsubscribe first.
+    pub fn forget(&mut self, topic: &TopicName) {
+        self.forget_topic(topic);
     }
 
     fn ticket(&mut self) -> Ticket {

@@ -1,9 +1,10 @@
 //! What the client knows of one topic: its records and keys, its place in the log, its
 //! publishes, and under which handle it is open in this session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::amend::Amendment;
 use super::delivery::Delivery;
 use super::failure::IntegrityFault;
 use super::publishing::Publishing;
@@ -21,8 +22,12 @@ pub struct Topic {
     pub publishing: Publishing,
     /// Who waits to be told the members.
     pub members_asked: Vec<Ticket>,
+    /// Changes of its membership that were asked for; the first one is under way.
+    pub amendments: VecDeque<Amendment>,
     /// Why nothing is taken from this topic, or sent to it, any more.
     pub stopped: Option<IntegrityFault>,
+    /// Whether it is to be dropped at the session's end.
+    pub is_forgotten: bool,
 }
 
 /// A topic's place in the session.
@@ -72,7 +77,9 @@ impl Topic {
             delivery: None,
             publishing: Publishing::new(slot),
             members_asked: Vec::new(),
+            amendments: VecDeque::new(),
             stopped: None,
+            is_forgotten: false,
         }
     }
 
@@ -89,7 +96,7 @@ impl Topic {
 
     /// Whether something waits for this topic.
     pub fn is_idle(&self) -> bool {
-        self.publishing.is_empty() && self.members_asked.is_empty()
+        self.publishing.is_empty() && self.members_asked.is_empty() && self.amendments.is_empty()
     }
 
     /// The session is over: what outlives it stays.
