@@ -12,7 +12,7 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::keyfiles;
 use crate::cli::link::Link;
 use crate::cli::output::{Output, note, table};
-use crate::cli::state::Seen;
+use crate::client::pins::Pins;
 use crate::client::{Answer, CreateRequest, Created, KnownClient, Member, MemberChoice, MemberRole};
 use crate::crypto::cert::{Certificate, Role, Trust};
 use crate::wire::values::Retention;
@@ -28,12 +28,11 @@ pub struct Plan {
 
 pub fn run(base: &Base, topic: &args::NewTopic, access: &Access, patience: Patience) -> Result<(), CliError> {
     let (mut link, _) = Link::open(base, access, patience.wait)?;
-    let mut seen = Seen::open(link.state.clone())?;
     let now = link.now().wall;
     let recovery = recovery_keys(topic, link.core().trust(), now)?;
     let clients = if topic.only_me { Vec::new() } else { readers::known_clients(&mut link)? };
     let new_readers = NewReaders::choose(topic.trust_new, readers::can_ask());
-    let plan = Plan::new(topic, clients, recovery, link.fingerprint, &seen, new_readers)?;
+    let plan = Plan::new(topic, clients, recovery, link.fingerprint, link.pins(), new_readers)?;
     plan.readers.remarks.iter().for_each(|remark| note(remark));
     if plan.must_ask(topic) && !confirmed(&plan)? {
         return Err(CliError::other(format!("{} was not made", topic.topic))
@@ -45,7 +44,6 @@ pub fn run(base: &Base, topic: &args::NewTopic, access: &Access, patience: Patie
         _ => None,
     })?;
     plan.check(&created)?;
-    plan.readers.remember(&mut seen)?;
     let mut output = Output::new();
     for line in plan.report(&created) {
         output.line(&line)?;
@@ -80,7 +78,7 @@ impl Plan {
         clients: Vec<KnownClient>,
         recovery: Vec<Certificate>,
         me: Fingerprint,
-        seen: &Seen,
+        pins: &Pins,
         new_readers: NewReaders,
     ) -> Result<Plan, CliError> {
         let mut request = request(topic);
@@ -92,7 +90,7 @@ impl Plan {
         // A key in a safe is not to read as an ordinary member as well.
         let is_recovery = |c: &KnownClient| recovery.iter().any(|key| key.fingerprint() == c.fingerprint);
         let clients = clients.into_iter().filter(|client| !is_recovery(client)).collect();
-        let readers = Readers::choose(&topic.to, clients, me, seen, new_readers)?;
+        let readers = Readers::choose(&topic.to, clients, me, pins, new_readers)?;
         let names = readers.names();
         request.members = if names.is_empty() { MemberChoice::OnlyMe } else { MemberChoice::Only(names) };
         Ok(Plan { request, readers, recovery })

@@ -10,16 +10,14 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
 use crate::cli::membership::{self, Change};
 use crate::cli::output::{Output, note};
-use crate::cli::state::Seen;
 use crate::client::{Amended, Answer, GrantAs, KnownClient, MemberRole, Ticket};
 use crate::wire::values::TopicEntry;
 
 pub fn grant(base: &Base, to: &To<Grant>) -> Result<(), CliError> {
     let grant = &to.what;
     let (mut link, _) = Link::open(base, &to.link.access, to.link.patience.wait)?;
-    let mut seen = Seen::open(link.state.clone())?;
     let clients = readers::known_clients(&mut link)?;
-    let plan = grantees(grant, clients, &link, &seen, readers::can_ask())?;
+    let plan = grantees(grant, clients, &link, readers::can_ask())?;
     if plan.are_new() && !grant.trust_new && !confirmed(grant, &plan)? {
         return Err(CliError::other(format!("nobody was let into {}", grant.topic))
             .remedy("compare fingerprints with `sealmq fingerprint` over there"));
@@ -27,7 +25,6 @@ pub fn grant(base: &Base, to: &To<Grant>) -> Result<(), CliError> {
     let ticket = link.core().grant(&grant.topic, grant.names.clone(), role(grant));
     let amended = answer(&mut link, ticket)?;
     check_granted(&plan, &amended)?;
-    plan.remember(&mut seen)?;
     finish(link, &membership::amended(Change::Grant, &amended))
 }
 
@@ -36,14 +33,13 @@ pub fn grantees(
     grant: &Grant,
     clients: Vec<KnownClient>,
     link: &Link,
-    seen: &Seen,
     can_ask: bool,
 ) -> Result<Readers, CliError> {
     let others: Vec<Name> = grant.names.iter().filter(|name| **name != link.name).cloned().collect();
     if others.is_empty() {
         return Ok(Readers::default());
     }
-    Readers::choose(&others, clients, link.fingerprint, seen, NewReaders::choose(grant.trust_new, can_ask))
+    Readers::choose(&others, clients, link.fingerprint, link.pins(), NewReaders::choose(grant.trust_new, can_ask))
 }
 
 pub fn role(grant: &Grant) -> GrantAs {

@@ -9,7 +9,7 @@ use crate::base::names::{Name, TopicName};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
 use crate::cli::output::{printable, table};
-use crate::cli::state::Seen;
+use crate::client::pins::{Acquaintance, Pins};
 use crate::client::{Answer, Failure, KnownClient, Member};
 
 /// Those who will be able to read a topic, besides whoever lets them in.
@@ -54,7 +54,7 @@ impl Readers {
         asked_for: &[Name],
         clients: Vec<KnownClient>,
         me: Fingerprint,
-        seen: &Seen,
+        pins: &Pins,
         new_readers: NewReaders,
     ) -> Result<Readers, CliError> {
         let mut readers = Readers::default();
@@ -70,7 +70,7 @@ impl Readers {
             by_name.retain(|name, _| asked_for.contains(name));
         }
         for (name, certificates) in by_name {
-            readers.consider(name, certificates, is_asked_for, seen)?;
+            readers.consider(name, certificates, is_asked_for, pins)?;
         }
         if new_readers == NewReaders::LeaveOut {
             readers.leave_out_new(is_asked_for)?;
@@ -84,7 +84,7 @@ impl Readers {
         name: Name,
         certificates: Vec<KnownClient>,
         asked_for: bool,
-        seen: &Seen,
+        pins: &Pins,
     ) -> Result<(), CliError> {
         let (good, bad): (Vec<_>, Vec<_>) = certificates.into_iter().partition(|c| c.fault.is_none());
         let mut fingerprints: Vec<Fingerprint> = good.iter().map(|c| c.fingerprint).collect();
@@ -92,7 +92,9 @@ impl Readers {
         fingerprints.dedup();
         match fingerprints.as_slice() {
             [fingerprint] => {
-                let new = !seen.contains(fingerprint);
+                let met = pins.check_peer(&name, *fingerprint);
+                let met = met.map_err(|changed| changed.failure(&name, *fingerprint))?;
+                let new = met == Acquaintance::New;
                 self.list.push(Reader { name, fingerprint: *fingerprint, new });
                 Ok(())
             }
@@ -158,12 +160,6 @@ impl Readers {
 
     pub fn is_new(&self, fingerprint: Fingerprint) -> bool {
         self.list.iter().any(|reader| reader.new && reader.fingerprint == fingerprint)
-    }
-
-    /// From now on they are not new.
-    pub fn remember(&self, seen: &mut Seen) -> Result<(), CliError> {
-        let readers: Vec<_> = self.list.iter().map(|r| (r.fingerprint, r.name.clone())).collect();
-        seen.remember(&readers)
     }
 }
 
