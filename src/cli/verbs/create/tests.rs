@@ -3,8 +3,6 @@ use clap::Parser;
 use super::*;
 use crate::base::Wall;
 use crate::base::ids::TopicId;
-use crate::cli::state::State;
-use crate::cli::surroundings::Surroundings;
 use crate::client::{Member, MemberRole};
 
 const ME: Fingerprint = Fingerprint([0xee; 32]);
