@@ -14,6 +14,7 @@ pub mod keygen;
 pub mod link;
 pub mod output;
 pub mod payload;
+pub mod pinfile;
 mod remedies;
 pub mod shell;
 pub mod state;

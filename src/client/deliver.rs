@@ -2,7 +2,7 @@
 
 use super::Client;
 use super::body::Place;
-use super::event::{Event, Integrity, Message, Notice};
+use super::event::{Event, Integrity, Message};
 use super::failure::IntegrityFault;
 use super::link::End;
 use super::records::{Incoming, Reader, Records};
@@ -50,9 +50,8 @@ impl Client {
             entropy: &mut *self.entropy,
         };
         let mut taken = topic.records.take(number, incoming, &mut reader);
-        let is_replaced = matches!(taken, Err(IntegrityFault::OtherTopic { .. }))
-            && topic.records.is_succeeded_by(incoming, &reader);
-        if is_replaced {
+        if matches!(taken, Err(IntegrityFault::OtherTopic { .. })) {
+            // Whether its owner may put another topic in its place, what is remembered says.
             topic.records = Records::default();
             topic.publishing.renumber(topic.publishing.slot);
             taken = topic.records.take(number, incoming, &mut reader);
@@ -65,19 +64,17 @@ impl Client {
         {
             delivery.next = offset.next();
         }
-        if is_replaced && taken.is_ok() {
-            self.notice(Notice::TopicReplaced { topic: name.clone() });
-        }
-        if let Err(fault) = taken {
+        if let Err(fault) = taken.and_then(|()| self.judge_record(&name, number)) {
             self.stop(&name, Some(offset), fault);
         }
-        Ok(())
+        self.judge_signer(&name)
     }
 
     /// Gives a topic up: its records are not what they should be.
-    fn stop(&mut self, name: &TopicName, offset: Option<Offset>, fault: IntegrityFault) {
+    pub(super) fn stop(&mut self, name: &TopicName, offset: Option<Offset>, fault: IntegrityFault) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.stopped = Some(fault.clone());
+        topic.suspended = None;
         topic.delivery = None;
         let integrity = Integrity { topic: name.clone(), offset, sender: None, fault, stopped: true };
         self.events.push(Event::Integrity(integrity));
@@ -94,6 +91,7 @@ impl Client {
     ) -> Result<(), End> {
         let topic_name = self.name_of(handle)?;
         let fault = self.judge_sender(&fingerprint, &name, certificate);
+        let fault = fault.or_else(|| self.meet_sender(&name, fingerprint).err());
         let Some(open) = self.topics.get_mut(&topic_name).and_then(Topic::open) else { return Ok(()) };
         if !open.name_sender(number, Sender { publisher, fingerprint, name, fault }) {
             return Err(End::protocol("one number for two senders"));
@@ -128,6 +126,9 @@ impl Client {
         let name = self.name_of(handle)?;
         let shows = self.shows_messages();
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
+        if topic.passes_over() {
+            return Ok(());
+        }
         let Link::Open(open) = &topic.link else { return Ok(()) };
         let Some(delivery) = topic.delivery.as_mut().filter(|_| open.delivering && shows) else {
             return Ok(());
@@ -190,6 +191,14 @@ impl Client {
         if let Some(open) = topic.open() {
             open.settled = true;
         }
+        self.judge_settled(&name);
+        self.judge_signer(&name)?;
+        let Some(topic) = self.topics.get_mut(&name).filter(|topic| topic.stopped.is_none()) else {
+            return Ok(());
+        };
+        if topic.passes_over() {
+            return Ok(());
+        }
         let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.pass(next, &topic.records);
         let is_news = !std::mem::replace(&mut delivery.caught_up, true);
@@ -203,7 +212,12 @@ impl Client {
     pub(super) fn gap(&mut self, handle: TopicHandle, from: Offset, to: Offset) -> Result<(), End> {
         let name = self.name_of(handle)?;
         let shows = self.shows_messages();
-        let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
+        let Some(topic) = self.topics.get_mut(&name).filter(|topic| topic.stopped.is_none()) else {
+            return Ok(());
+        };
+        if topic.passes_over() {
+            return Ok(());
+        }
         let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.gap(from, to, &topic.records);
         skipped.into_iter().for_each(|fault| self.report(&name, from, None, fault));

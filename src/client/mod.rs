@@ -14,6 +14,7 @@
 //!                                    ├─ amend      who comes, who leaves, new epochs
 //!                                    ├─ requests   who asks to join ── watch  answering by itself
 //!                                    └─ crl        the revocation list
+//! memory      what comes against what is remembered ── pins
 //! asks        requests under way            keyring, body   the only holders of topic keys
 //! ```
 
@@ -29,6 +30,7 @@ mod events;
 pub mod failure;
 mod keyring;
 mod link;
+mod memory;
 mod outbox;
 pub mod pins;
 mod publish;
@@ -52,6 +54,7 @@ use create::Creation;
 use events::Events;
 use link::Phase;
 use outbox::Outbox;
+use pins::Pins;
 use subscribe::Subscription;
 use topic::Topic;
 use watch::Watch;
@@ -126,17 +129,24 @@ pub struct Client {
     /// Whether [`Event::Closed`] was told.
     is_closed: bool,
     last_ticket: u64,
+    pins: Pins,
+    /// Whether they have changed since the caller last asked.
+    pins_changed: bool,
+    /// The owners that the caller insists on.
+    expected_owners: Vec<(TopicFilter, Name)>,
 }
 
 /// How long answers are waited for after [`Client::exit`].
 const EXIT_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// `certificate` and `key` belong together; the driver dials and then calls [`Client::connect`].
+    /// `certificate` and `key` belong together, `pins` are what an earlier run of this identity has
+    /// remembered; the driver dials and then calls [`Client::connect`].
     pub fn new(
         config: ClientConfig,
         identity: ClientIdentity,
         trust: Trust,
+        pins: Pins,
         entropy: Box<dyn Entropy>,
     ) -> Client {
         Client {
@@ -162,6 +172,9 @@ impl Client {
             exit_sent: false,
             is_closed: false,
             last_ticket: 0,
+            pins,
+            pins_changed: false,
+            expected_owners: Vec::new(),
         }
     }
 
@@ -278,6 +291,7 @@ impl Client {
     /// ends, since the broker sends them once a session; one that a filter still matches comes back
     /// with the next session, from its earliest: unsubscribe first.
     pub fn forget(&mut self, topic: &TopicName) {
+        self.pins_changed |= self.pins.forget_topic(topic);
         self.forget_topic(topic);
     }
 

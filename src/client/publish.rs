@@ -34,7 +34,7 @@ impl Client {
         }
         let ticket = self.ticket();
         let max = self.message_bytes_max();
-        if let Some(failure) = self.why_not(topic) {
+        if let Some(failure) = self.why_not(topic).or_else(|| self.why_suspended(topic)) {
             self.answer(ticket, Err(failure));
         } else if content.len() > max {
             self.answer(ticket, Err(Failure::TooLarge { bytes: content.len(), max }));
@@ -107,6 +107,9 @@ impl Client {
         }
         for name in self.watched.clone() {
             self.advance_topic(&name);
+            if !self.is_connected() {
+                return;
+            }
             if self.topics.get(&name).is_none_or(Topic::is_idle) {
                 self.watched.remove(&name);
             }
@@ -124,6 +127,17 @@ impl Client {
             Link::Open(_) => {}
         }
         let is_settled = topic.settle(self.now.mono);
+        if is_settled {
+            self.judge_settled(name);
+            if let Err(end) = self.judge_signer(name) {
+                return self.end(end);
+            }
+            if self.topics.get(name).is_none_or(|topic| topic.stopped.is_some()) {
+                return self.advance_topic(name);
+            }
+        }
+        self.fail_suspended(name);
+        let Some(topic) = self.topics.get_mut(name) else { return };
         if let Some(consequence) = topic.publishing.settle(self.now.mono) {
             self.follow(name, consequence);
         }
@@ -143,7 +157,11 @@ impl Client {
         let Some(topic) = self.topics.get_mut(name) else { return };
         let (Link::Open(open), Phase::Active(session)) = (&topic.link, &mut self.phase) else { return };
         // Records of an earlier session count once this one has borne them out.
-        if open.records_seen < topic.records.len() {
+        if open.records_seen < topic.records.len() || !self.pins.are_reached(name, open.records_seen) {
+            return;
+        }
+        // A record that mends it may be on its way; once all have come, those who wait are told.
+        if topic.records.revoked_signer(&self.trust).is_some() {
             return;
         }
         let Some((epoch, id)) = topic.records.epoch().zip(topic.records.topic_id()) else { return };
@@ -279,9 +297,10 @@ impl Client {
 }
 
 /// Whether an answer is about what this topic publishes now: not under a handle that has ended, not
-/// under a publisher id that was given up. Of those nothing is under way any more.
+/// under a publisher id, or of a topic, that was given up. Of those nothing is under way any more.
 fn is_current(topic: &mut Topic, slot: u16, handle: TopicHandle) -> bool {
-    topic.publishing.slot == slot && topic.open().is_some_and(|open| open.handle == handle)
+    let is_given_up = topic.stopped.is_some();
+    !is_given_up && topic.publishing.slot == slot && topic.open().is_some_and(|open| open.handle == handle)
 }
 
 fn body_ref(body: &[u8]) -> BodyRef {

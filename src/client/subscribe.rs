@@ -224,7 +224,7 @@ impl Client {
             Link::Open(open) if open.handle != at.handle => Err(End::protocol("two handles for one topic")),
             Link::Open(_) => Ok(()),
             _ => {
-                topic.link = Link::Open(OpenTopic::new(at.handle, now));
+                topic.link = Link::Open(OpenTopic::new(at.handle, at.incarnation, now));
                 Ok(())
             }
         }

@@ -162,7 +162,7 @@ fn client(world: &World, who: &str, port: u16) -> Connection {
     let identity = ClientIdentity { certificate: world.verified(&der, Role::Client), key };
     let config = ClientConfig { host: "localhost".into(), ..ClientConfig::default() };
     let entropy = Box::new(SystemEntropy::new().expect("randomness"));
-    let core = Client::new(config, identity, world.trust.clone(), entropy);
+    let core = Client::new(config, identity, world.trust.clone(), Pins::default(), entropy);
     let address = Address { host: "127.0.0.1".into(), port };
     Connection::new(address, core).expect("a poll")
 }
