@@ -189,8 +189,7 @@ impl Failure {
         detail: u64,
         text: String,
     ) -> Failure {
-        let other = || Failure::Refused { code, detail, text };
-        let Some(topic) = topic.cloned() else { return other() };
+        let Some(topic) = topic.cloned() else { return Failure::Refused { code, detail, text } };
         match code {
             RefuseCode::NoSuchTopic | RefuseCode::Deleted => Failure::NoSuchTopic(topic),
             RefuseCode::Exists => Failure::Exists(topic),
@@ -205,7 +204,7 @@ impl Failure {
                 let text = if text.is_empty() { code.to_string() } else { text };
                 Failure::NotAllowed { topic, text }
             }
-            _ => other(),
+            _ => Failure::Refused { code, detail, text },
         }
     }
 

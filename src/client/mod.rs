@@ -291,6 +291,7 @@ impl Client {
     /// ends, since the broker sends them once a session; one that a filter still matches comes back
     /// with the next session, from its earliest: unsubscribe first.
     pub fn forget(&mut self, topic: &TopicName) {
+        self.pins_changed |= self.pins.forget_topic(topic);
         self.forget_topic(topic);
     }
 

@@ -19,6 +19,7 @@ use super::tamper::Tamper;
 use super::trace::{Trace, brief};
 use crate::base::{Mono, Now, Wall};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent};
+use crate::client::pins::Pins;
 use crate::client::{Client, ClientConfig};
 use crate::crypto::cert::Trust;
 use crate::crypto::cert::testing::Seeded;
