@@ -3,6 +3,7 @@
 mod create;
 mod deliver;
 mod peer;
+mod pins;
 mod publish;
 mod rig;
 mod rude;
