@@ -31,6 +31,8 @@ fn topic(number: u32, counter: u64) -> (TopicName, TopicPin) {
         head: RecordHash([number as u8; 32]),
         log: Some(Incarnation(u64::MAX)),
         next: Offset(counter + 3),
+        unbroken: Offset(2),
+        is_complete: true,
         places: BTreeMap::from([((ALICE, PublisherId([4; 16])), place)]),
     };
     (TopicName::parse("a/\"ü\"").expect("a good name"), pin)

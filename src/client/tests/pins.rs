@@ -110,7 +110,7 @@ fn a_topic_of_the_same_owner_is_taken_and_of_another_is_not() {
     let mut pins = pinned(&script(&world, &["bob"]));
     let place = Place { offset: Offset(3), counter: Counter(0), hash: [1; 32] };
     let pin = pins.topics.values_mut().next().expect("the topic");
-    pin.read((print("alice"), PUBLISHER), place, Offset(4));
+    (pin.next, pin.places) = (Offset(4), [((print("alice"), PUBLISHER), place)].into());
     let anew = Script::new(&world, "a/b", "alice", &["bob"], 9);
     let mut rig = again(&pins);
     open(&mut rig, &anew);
@@ -300,7 +300,7 @@ fn a_sender_under_a_pinned_name_has_its_key() {
 fn a_key_that_was_replaced_before_we_looked_is_no_change() {
     let world = world();
     let mut old = script(&world, &["bob", "carol"]);
-    old.remove("carol", 5);
+    old.remove(&world, "carol", 5);
     // Carol has come back with another key, here that of the broker.
     old.admit_as("carol", &key("broker").public(), 6);
     let mut rig = again(&Pins::default());
@@ -321,7 +321,7 @@ fn a_key_that_was_replaced_before_we_looked_is_no_change() {
     let mut live = script(&world, &["bob", "carol"]);
     let mut rig = again(&Pins::default());
     open(&mut rig, &live);
-    live.remove("carol", 5);
+    live.remove(&world, "carol", 5);
     live.admit_as("carol", &key("broker").public(), 6);
     rig.say(&[live.record(2, me(&rig)), live.record(3, me(&rig))]);
     assert_eq!(faults(&mut rig), [(changed, true)]);
@@ -398,7 +398,7 @@ fn a_revoked_signer_suspends_until_another_one_has_signed() {
     let world = world();
     let mut script = script(&world, &["bob"]);
     script.admit(&world, "carol", 2);
-    script.promote("carol", 3);
+    script.promote(&world, "carol", 3);
     let mut rig = again(&Pins::default());
     open(&mut rig, &script);
     rig.events();
@@ -432,7 +432,7 @@ fn what_was_passed_over_while_suspended_is_read_later() {
     let world = world();
     let mut script = script(&world, &["bob"]);
     script.admit(&world, "carol", 2);
-    script.promote("carol", 3);
+    script.promote(&world, "carol", 3);
     let mut rig = again(&Pins::default());
     subscribe(&mut rig, &script, 4, 4);
     rig.say(&[BrokerFrame::CaughtUp { topic: HANDLE, next: Offset(4) }]);
@@ -493,11 +493,11 @@ fn a_merge_keeps_what_was_first_and_what_is_newest() {
     let place = |counter| Place { offset: Offset(counter + 2), counter: Counter(counter), hash: [3; 32] };
     let topic = |pins: &mut Pins| pins.topics.values_mut().next().expect("the topic").clone();
     disk.topics.values_mut().for_each(|pin| {
-        pin.read(who, place(9), Offset(12));
+        (pin.next, pin.places) = (Offset(12), [(who, place(9))].into());
     });
     ours.topics.values_mut().for_each(|pin| {
-        pin.read(who, place(4), Offset(7));
-        pin.read((print("carol"), PUBLISHER), place(1), Offset(0));
+        pin.next = Offset(7);
+        pin.places = [(who, place(4)), ((print("carol"), PUBLISHER), place(1))].into();
     });
     ours.pin_peer(&name("dave"), Fingerprint([1; 32]), Wall(5));
     disk.pin_peer(&name("dave"), Fingerprint([2; 32]), Wall(6));
@@ -547,14 +547,15 @@ fn what_is_remembered_is_bounded() {
 
     pins.pin_topic(&script(&world(), &["bob"]).chain, NOON);
     let pin = pins.topics.values_mut().next().expect("the topic");
+    let mut memory = pin.memory();
     for n in 0..=PLACES_MAX as u64 {
         let id = PublisherId(std::array::from_fn(|i| (n >> (8 * (i % 2))) as u8));
-        pin.read(
-            (print("alice"), id),
-            Place { offset: Offset(n), counter: Counter(0), hash: [0; 32] },
-            Offset(n),
-        );
+        let place = Place { offset: Offset(n), counter: Counter(0), hash: [0; 32] };
+        memory.places.insert((print("alice"), id), place);
     }
+    pin.log = Some(INCARNATION);
+    assert!(!pin.remember(Incarnation(1), memory.clone()), "of another log");
+    assert!(pin.remember(INCARNATION, memory) && !pin.is_complete);
     assert_eq!(pin.places.len(), PLACES_MAX);
     assert!(pin.places.values().all(|place| place.offset > Offset(0)), "the oldest went");
 }
@@ -572,4 +573,82 @@ fn a_name_has_one_key_now_and_others_before() {
     assert_eq!(pins.check_peer(&dave, old), Err(PeerChanged { pinned: new }), "not for what is new");
     assert_eq!(pins.check_past(&dave, old), Ok(Acquaintance::Known));
     assert!(pins.replace_peer(&name("erna"), new, NOON).is_none());
+}
+
+// ---- What was read, over two runs ----
+
+/// A run of bob's that reads from the log's beginning.
+fn reads(
+    pins: &Pins,
+    script: &Script,
+    messages: &[(u64, u64, &[u8])],
+) -> (Rig, Vec<IntegrityFault>, Vec<u64>) {
+    let mut rig = again(pins);
+    subscribe(&mut rig, script, 2, 20);
+    for (offset, counter, content) in messages {
+        let (frame, body) = script.message(*offset, *counter, content);
+        rig.say_with(&[frame], &[&body]);
+    }
+    let (mut faults, mut offsets) = (Vec::new(), Vec::new());
+    for event in rig.events() {
+        match event {
+            Event::Integrity(integrity) => faults.push(integrity.fault),
+            Event::Message(message) => offsets.push(message.offset.0),
+            _ => {}
+        }
+    }
+    rig.client.take_pins_change();
+    (rig, faults, offsets)
+}
+
+#[test]
+fn what_was_read_is_held_against_what_is_read_again() {
+    let script = script(&world(), &["bob"]);
+    let read: [(u64, u64, &[u8]); 3] = [(2, 0, b"a"), (3, 1, b"b"), (4, 2, b"c")];
+    let (rig, faults, _) = reads(&Pins::default(), &script, &read);
+    assert_eq!(faults, []);
+    let pins = rig.client.pins().clone();
+    let pin = &pins.topics[&script.name];
+    assert_eq!((pin.next, pin.places.len()), (Offset(5), 1));
+    let place = pin.places[&(print("alice"), PUBLISHER)];
+    assert_eq!((place.offset, place.counter), (Offset(4), Counter(2)));
+
+    // Sealing draws fresh randomness: only what is sent as it was is the same message again.
+    let mut rig = again(&pins);
+    subscribe(&mut rig, &script, 2, 20);
+    for (offset, counter, content) in [(2, 0, b"a"), (3, 1, b"b")] {
+        let (frame, body) = script.message(offset, counter, content);
+        rig.say_with(&[frame], &[&body]);
+    }
+    assert!(rig.events().iter().all(|event| matches!(event, Event::Message(_))), "below, nothing is known");
+
+    let (_, faults, offsets) = reads(&pins, &script, &[(2, 0, b"a"), (3, 1, b"b"), (4, 2, b"other")]);
+    assert_eq!((faults, offsets), (vec![IntegrityFault::Rewritten { counter: Counter(2) }], vec![2, 3]));
+
+    let mut rig = again(&pins);
+    subscribe(&mut rig, &script, 5, 20);
+    let (frame, body) = script.message(5, 1, b"b");
+    rig.say_with(&[frame], &[&body]);
+    let replayed = IntegrityFault::Replayed { counter: Counter(1) };
+    assert_eq!(super::pins::faults(&mut rig), [(replayed, false)]);
+}
+
+#[test]
+fn an_honest_second_reading_is_silent() {
+    let script = script(&world(), &["bob"]);
+    let sent: Vec<(BrokerFrame, Vec<u8>)> = (0..4).map(|n| script.message(n + 2, n, b"x")).collect();
+    let mut pins = Pins::default();
+    for count in [2, 3, 4, 4] {
+        let mut rig = again(&pins);
+        subscribe(&mut rig, &script, 2, 20);
+        for (frame, body) in &sent[..count] {
+            rig.say_with(&[frame.clone()], &[body]);
+        }
+        let events = rig.events();
+        assert!(events.len() == count && events.iter().all(|e| matches!(e, Event::Message(_))), "{events:?}");
+        rig.client.unsubscribe(filter("a/#"));
+        rig.client.take_pins_change();
+        pins = rig.client.pins().clone();
+    }
+    assert_eq!(pins.topics[&script.name].next, Offset(6));
 }
