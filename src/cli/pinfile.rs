@@ -110,8 +110,9 @@ fn seen_before(state: &State) -> Result<Pins, CliError> {
         let Some((fingerprint, name)) = parsed else {
             let path = state.path(SEEN_FILE);
             let problem = format!("{}, line {}: not a fingerprint and a name", path.display(), index + 1);
-            return Err(CliError::other(problem)
-                .remedy("take the line out; whoever it named will count as new once"));
+            return Err(
+                CliError::other(problem).remedy("take the line out; whoever it named will count as new once")
+            );
         };
         if !pins.pin_peer(&name, fingerprint, now) {
             // A later line was agreed to by a person.
@@ -162,6 +163,8 @@ struct Topic {
     head: Text<RecordHash>,
     log: Option<u64>,
     next: u64,
+    unbroken: u64,
+    is_complete: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     places: Vec<Text<Placed>>,
 }
@@ -187,8 +190,7 @@ impl File {
             let fingerprint = Text(pin.fingerprint);
             (Text(name.clone()), Peer { fingerprint, first_seen: pin.first_seen.0, former })
         };
-        let topic =
-            |(name, pin): (&TopicName, &TopicPin)| (Text(name.clone()), Topic::from_pin(pin));
+        let topic = |(name, pin): (&TopicName, &TopicPin)| (Text(name.clone()), Topic::from_pin(pin));
         File {
             version: VERSION,
             peers: pins.peers.iter().map(peer).collect(),
@@ -221,6 +223,8 @@ impl Topic {
             head: Text(pin.head),
             log: pin.log.map(|log| log.0),
             next: pin.next.0,
+            unbroken: pin.unbroken.0,
+            is_complete: pin.is_complete,
             places: pin.places.iter().map(|(who, place)| Text(Placed(*who, *place))).collect(),
         }
     }
@@ -235,6 +239,8 @@ impl Topic {
             head: self.head.0,
             log: self.log.map(Incarnation),
             next: Offset(self.next),
+            unbroken: Offset(self.unbroken),
+            is_complete: self.is_complete,
             places: self.places.into_iter().map(|Text(Placed(who, place))| (who, place)).collect(),
         }
     }

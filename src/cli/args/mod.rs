@@ -6,6 +6,7 @@
 mod examples;
 pub mod foreign;
 pub mod members;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::client::{History, Join};
 use crate::wire::values::Durability;
 use foreign::{ForeignPub, ForeignSub};
+pub use trust::TrustVerb;
 
 /// Publish and subscribe through a broker that cannot read what it carries.
 #[derive(Debug, Parser)]
@@ -153,6 +155,9 @@ pub enum Verb {
         #[command(flatten)]
         identity: Identity,
     },
+    /// Show whose keys and which topics you know, and say that somebody's key was really replaced
+    #[command(subcommand, after_help = examples::TRUST)]
+    Trust(TrustVerb),
     /// Print the broker's counters
     #[command(after_help = examples::STATS)]
     Stats {
@@ -200,7 +205,11 @@ impl Verb {
             | Verb::Delete(To { link, .. }) => Some(&link.access),
             Verb::Pub(publish) => Some(&publish.access),
             Verb::Sub(subscribe) => Some(&subscribe.access),
-            Verb::Fingerprint { .. } | Verb::Ca(_) | Verb::Keygen(_) | Verb::Completions { .. } => None,
+            Verb::Fingerprint { .. }
+            | Verb::Trust(_)
+            | Verb::Ca(_)
+            | Verb::Keygen(_)
+            | Verb::Completions { .. } => None,
         }
     }
 }

@@ -48,6 +48,7 @@ fn every_example_parses() {
         examples::STEWARD,
         examples::PING,
         examples::FINGERPRINT,
+        examples::TRUST,
         examples::STATS,
         examples::SHELL,
         examples::COMPLETIONS,

@@ -10,3 +10,4 @@ pub mod requests;
 pub mod steward;
 pub mod subscribe;
 pub mod topic;
+pub mod trust;
