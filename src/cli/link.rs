@@ -49,7 +49,16 @@ impl Link {
         let core = Client::new(config, identity, trust, pins.read()?, Box::new(entropy));
         let connection = Connection::new(address.clone(), core).map_err(poll_failed)?;
         let (name, fingerprint) = (certificate.name().clone(), certificate.fingerprint());
-        Ok(Link { connection, address, name, fingerprint, state, pins, keep_at: None, keeping: Duration::ZERO })
+        Ok(Link {
+            connection,
+            address,
+            name,
+            fingerprint,
+            state,
+            pins,
+            keep_at: None,
+            keeping: Duration::ZERO,
+        })
     }
 
     /// Prepares and connects: what every one-shot verb begins with. `wait` is how long to keep

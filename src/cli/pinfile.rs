@@ -110,8 +110,9 @@ fn seen_before(state: &State) -> Result<Pins, CliError> {
         let Some((fingerprint, name)) = parsed else {
             let path = state.path(SEEN_FILE);
             let problem = format!("{}, line {}: not a fingerprint and a name", path.display(), index + 1);
-            return Err(CliError::other(problem)
-                .remedy("take the line out; whoever it named will count as new once"));
+            return Err(
+                CliError::other(problem).remedy("take the line out; whoever it named will count as new once")
+            );
         };
         if !pins.pin_peer(&name, fingerprint, now) {
             // A later line was agreed to by a person.
@@ -187,8 +188,7 @@ impl File {
             let fingerprint = Text(pin.fingerprint);
             (Text(name.clone()), Peer { fingerprint, first_seen: pin.first_seen.0, former })
         };
-        let topic =
-            |(name, pin): (&TopicName, &TopicPin)| (Text(name.clone()), Topic::from_pin(pin));
+        let topic = |(name, pin): (&TopicName, &TopicPin)| (Text(name.clone()), Topic::from_pin(pin));
         File {
             version: VERSION,
             peers: pins.peers.iter().map(peer).collect(),

@@ -310,7 +310,7 @@ pub fn members_of(chain: &Chain, me: Fingerprint) -> Vec<Member> {
 }
 
 /// Wraps in as many frames as they need.
-fn pages(wraps: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
+pub fn pages(wraps: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
     let (mut pages, mut bytes) = (Vec::new(), WRAPS_BYTES_MAX);
     for wrap in wraps {
         bytes += 2 + wrap.len();
@@ -323,7 +323,7 @@ fn pages(wraps: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
     pages
 }
 
-fn own_record(e: ChainError) -> Failure {
+pub fn own_record(e: ChainError) -> Failure {
     Failure::Machine(format!("the topic's record {e}"))
 }
 

@@ -41,7 +41,8 @@ impl Client {
         self.expected_owners.push((filter, owner));
         let open: Vec<TopicName> = self.topics.keys().cloned().collect();
         for name in open {
-            let chain = self.topics.get(&name).filter(|t| t.stopped.is_none()).and_then(|t| t.records.chain());
+            let chain =
+                self.topics.get(&name).filter(|t| t.stopped.is_none()).and_then(|t| t.records.chain());
             if let Some(Err(fault)) = chain.map(|chain| self.check_expected(chain)) {
                 self.stop(&name, None, fault);
             }
