@@ -133,7 +133,10 @@ impl Client {
         let id = self.ticket();
         match self.why_not(topic) {
             Some(failure) => self.answer(id, Err(failure)),
-            None => self.queue(topic, Amendment::new(id, true, intent)),
+            None => {
+                self.queue(topic, Amendment::new(id, true, intent));
+                self.advance();
+            }
         }
         id
     }
@@ -159,7 +162,6 @@ impl Client {
         let topic = self.topics.entry(name.clone()).or_insert_with(|| Topic::new(slot));
         topic.amendments.push_back(amendment);
         self.watched.insert(name.clone());
-        self.advance();
     }
 
     /// All records of a topic have come, as far as is known: does what its amendments take.
@@ -282,7 +284,9 @@ impl Client {
                 let removed = amended.removed.into_iter().map(|member| member.name).collect();
                 self.notice(Notice::Rotated { topic: name.clone(), epoch: amended.epoch, removed });
             }
-            (_, Ok(_)) => self.nobody_is_revoked(name),
+            (_, Ok(_)) if amendment.attempts == 0 => self.nobody_is_revoked(name),
+            // Somebody else was faster.
+            (_, Ok(_)) => {}
             (_, Err(failure)) => log::warn!("revoked members stay in {name} for now: {failure}"),
         }
     }

@@ -98,7 +98,9 @@ impl Client {
     pub(super) fn nobody_is_revoked(&mut self, topic: &TopicName) {
         let Some(watch) = &mut self.watch else { return };
         if watch.doubted.len() < DOUBTED_MAX && watch.doubted.insert(topic.clone()) {
-            log::warn!("the broker says that a member of {topic} is revoked; the list here names none");
+            log::warn!(
+                "the broker says that {topic} has a member who is revoked; by the list here it has none"
+            );
         }
     }
 
