@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sealmq::base::names::{Name, TopicFilter, TopicName};
+use sealmq::client::pins::Pins;
 use sealmq::client::{Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Event, MemberChoice};
 use sealmq::crypto::cert::Role;
 use sealmq::net::SystemEntropy;

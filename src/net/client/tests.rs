@@ -13,6 +13,7 @@ use crate::base::names::{TopicFilter, TopicName};
 use crate::base::transmit::Transmit;
 use crate::base::{Mono, Wall};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
+use crate::client::pins::Pins;
 use crate::client::{
     Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Disconnect, Event, MemberChoice, Ticket,
 };
