@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::amend::Gathering;
 use super::create::Creation;
 use super::crl::CrlFetch;
 use super::event::{Answer, KnownClient};
@@ -10,7 +11,7 @@ use super::request::Ticket;
 use super::requests::{Joining, Listing};
 use super::{Client, topic};
 use crate::base::Mono;
-use crate::base::ids::{Fingerprint, RequestId};
+use crate::base::ids::{Fingerprint, RequestId, TopicHandle};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::frame::ClientFrame;
 use crate::wire::values::{RefuseCode, Retention, Start, TopicEntry};
@@ -46,6 +47,14 @@ pub enum Ask {
         ticket: Ticket,
     },
     Crl(CrlFetch),
+    /// An amendment's, which has the ticket.
+    Gather(Box<Gathering>),
+    Append {
+        topic: TopicName,
+        id: Ticket,
+        handle: TopicHandle,
+        record: Vec<u8>,
+    },
     Join(Box<Joining>),
     Requests(Listing),
     Delete {
@@ -88,6 +97,11 @@ impl Asks {
         if is_it { self.under_way.remove(&request) } else { None }
     }
 
+    /// Whether there is one under way of which `fits` holds.
+    pub fn any(&self, fits: impl FnMut(&Ask) -> bool) -> bool {
+        self.under_way.values().any(fits)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
@@ -121,7 +135,7 @@ impl Ask {
             | Ask::SetRetention { ticket, .. } => Some(*ticket),
             Ask::Join(joining) => Some(joining.ticket),
             Ask::Requests(listing) => listing.ticket,
-            Ask::Crl(_) => None,
+            Ask::Crl(_) | Ask::Gather(_) | Ask::Append { .. } => None,
         }
     }
 
@@ -147,6 +161,8 @@ impl Ask {
             Ask::Requests(Listing { filter, ticket: Some(ticket), .. }) => {
                 Some(Ask::Requests(Listing::new(filter, Some(ticket))))
             }
+            // Amendments begin anew by themselves.
+            Ask::Gather(_) | Ask::Append { .. } => None,
             Ask::Open { ticket: None, .. } | Ask::Crl(_) | Ask::Requests(_) => None,
             same @ (Ask::Open { .. } | Ask::Unsubscribe { .. } | Ask::Stats { .. }) => Some(same),
             same @ (Ask::Delete { .. } | Ask::SetRetention { .. }) => Some(same),
@@ -191,6 +207,10 @@ impl Client {
                 ClientFrame::ListClients { request, after: *after, names: Vec::new() }
             }
             Ask::Crl(fetch) => ClientFrame::GetCrl { request, from: fetch.received() },
+            Ask::Gather(gathering) => gathering.frame(request),
+            Ask::Append { handle, record, .. } => {
+                ClientFrame::Append { request, topic: *handle, record: record.clone() }
+            }
             Ask::Join(joining) => joining.frame(request),
             Ask::Requests(listing) => listing.frame(request),
             Ask::Delete { topic, .. } => ClientFrame::Delete { request, name: topic.clone() },
@@ -214,14 +234,21 @@ impl Client {
                 Some(topic.clone())
             }
             Ask::Join(joining) => Some(joining.topic.clone()),
+            Ask::Append { topic, .. } => Some(topic.clone()),
+            Ask::Gather(gathering) => Some(gathering.topic.clone()),
             _ => None,
         };
         let failure = match (&ask, code) {
             (Ask::Join(joining), RefuseCode::Exists) => Failure::AlreadyMember(joining.topic.clone()),
             _ => Failure::from_refusal(about.as_ref(), code, detail, text),
         };
-        if let Ask::Open { topic, .. } = &ask {
-            self.open_refused(&topic.clone(), code, &failure);
+        match &ask {
+            Ask::Open { topic, .. } => self.open_refused(&topic.clone(), code, &failure),
+            Ask::Append { topic, id, .. } => {
+                return self.amendment_refused(&topic.clone(), *id, code, failure);
+            }
+            Ask::Gather(g) => return self.amendment_refused(&g.topic.clone(), g.id, code, failure),
+            _ => {}
         }
         self.fail_ask(ask, failure);
     }
@@ -262,8 +289,12 @@ impl Client {
         let Some(topic) = self.topics.get_mut(name) else { return };
         let mut tickets = topic.publishing.drop_all();
         tickets.append(&mut topic.members_asked);
+        let amendments = std::mem::take(&mut topic.amendments);
         for ticket in tickets {
             self.answer(ticket, Err(failure.clone()));
+        }
+        for amendment in amendments {
+            self.finish(name, amendment, Err(failure.clone()));
         }
     }
 }

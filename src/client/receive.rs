@@ -186,7 +186,7 @@ impl Client {
             Ask::Unsubscribe { .. } => true,
             Ask::Create(creation) => creation.is_begun(),
             Ask::Join(joining) => joining.is_signed(),
-            Ask::Delete { .. } | Ask::SetRetention { .. } => true,
+            Ask::Delete { .. } | Ask::SetRetention { .. } | Ask::Append { .. } => true,
             _ => false,
         };
         match self.asked(request, fits)? {
@@ -201,6 +201,7 @@ impl Client {
                     self.answer(ticket, Ok(Answer::Asked(asked)));
                 }
             }
+            Ask::Append { topic, id, .. } => self.amendment_taken(&topic, id),
             Ask::Delete { topic, ticket } => {
                 self.forget_topic(&topic);
                 self.answer(ticket, Ok(Answer::Deleted { topic }));
@@ -238,10 +239,14 @@ impl Client {
     }
 
     fn clients_came(&mut self, request: RequestId, more: bool, clients: Vec<ClientEntry>) -> Result<(), End> {
-        let fits = |ask: &Ask| matches!(ask, Ask::Create(_) | Ask::Clients { .. });
+        let fits = |ask: &Ask| matches!(ask, Ask::Create(_) | Ask::Clients { .. } | Ask::Gather(_));
         let (after, mut found, ticket) = match self.asked(request, fits)? {
             Ask::Create(creation) => {
                 self.creation_page(creation, &clients, more);
+                return Ok(());
+            }
+            Ask::Gather(gathering) => {
+                self.gathered(*gathering, &clients, more);
                 return Ok(());
             }
             Ask::Clients { after, found, ticket } => (after, found, ticket),

@@ -2,13 +2,14 @@
 //! keeps or obeys. Must not know topic keys.
 
 use super::Client;
+use super::amend::Admission;
 use super::asks::Ask;
 use super::event::{Answer, Asked, Request};
 use super::failure::Failure;
 use super::link::End;
 use super::request::Ticket;
 use crate::base::Wall;
-use crate::base::ids::{Fingerprint, RequestId, TopicId};
+use crate::base::ids::{Fingerprint, RequestId};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::chain::{Barred, JoinRequest};
 use crate::crypto::cert::{Certificate, Role};
@@ -112,9 +113,10 @@ impl Client {
     }
 
     /// What a request says and whose it is; nothing if it cannot even be read.
-    pub(super) fn read_request(&self, entry: &JoinEntry) -> Option<(Request, Option<TopicId>)> {
+    pub(super) fn read_request(&self, entry: &JoinEntry) -> Option<(Request, Option<Admission>)> {
         let said = JoinRequest::parse(&entry.ask).ok()?;
-        let fault = self.fault_of(entry, &said).err();
+        let judged = self.fault_of(entry, &said);
+        let fault = judged.as_ref().err().cloned();
         let request = Request {
             topic: entry.topic.clone(),
             name: said.who_name,
@@ -122,7 +124,8 @@ impl Client {
             asked: entry.time,
             fault,
         };
-        Some((request, Some(said.topic)))
+        let admission = judged.ok().map(|certificate| Admission { certificate, topic: said.topic });
+        Some((request, admission))
     }
 
     /// Whose request it is, if it may be granted as far as is known without the topic's records.
@@ -143,6 +146,9 @@ impl Client {
         let chain = self.topics.get(&entry.topic).and_then(|topic| topic.records.chain());
         if chain.is_some_and(|chain| chain.topic() != said.topic) {
             return Err("the request is for another topic of this name".into());
+        }
+        if let Err(changed) = self.pins.check_peer(&said.who_name, said.who) {
+            return Err(changed.failure(&said.who_name, said.who).to_string());
         }
         match chain.and_then(|chain| chain.barred(said.who)) {
             Some(Barred::Removed) => Err("was removed before".into()),

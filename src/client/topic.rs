@@ -122,6 +122,7 @@ impl Topic {
     pub fn end_session(&mut self) {
         self.link = Link::Closed;
         self.publishing.end_session();
+        self.amendments.iter_mut().for_each(Amendment::end_session);
     }
 
     /// Whether all records have come, as far as can be known now.
@@ -141,7 +142,8 @@ impl Topic {
             Link::Open(open) if !open.settled => Some(open.quiet_at),
             _ => None,
         };
-        [quiet, self.publishing.held_until()].into_iter().flatten().min()
+        let amendment = self.amendments.front().and_then(Amendment::deadline);
+        [quiet, amendment, self.publishing.held_until()].into_iter().flatten().min()
     }
 }
 
