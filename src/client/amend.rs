@@ -158,8 +158,7 @@ impl Client {
     }
 
     fn queue(&mut self, name: &TopicName, amendment: Amendment) {
-        let slot = self.newest_slot();
-        let topic = self.topics.entry(name.clone()).or_insert_with(|| Topic::new(slot));
+        let topic = self.topics.entry(name.clone()).or_default();
         topic.amendments.push_back(amendment);
         self.watched.insert(name.clone());
     }

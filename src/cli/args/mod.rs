@@ -409,6 +409,9 @@ pub struct Subscribe {
     /// If you are no member of a topic, ask to join and wait until you are, instead of exit code 6
     #[arg(long)]
     pub wait: bool,
+    /// Give a topic up unless this is its owner
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<Name>,
     /// Exit with code 7 at the end if a message was forged, replayed, reordered or missing
     #[arg(long)]
     pub strict: bool,
