@@ -286,7 +286,7 @@ fn a_sender_under_a_pinned_name_has_its_key() {
     let (pinned, now) = (print("alice"), print("carol"));
     let changed = IntegrityFault::PeerChanged { name: name("alice"), pinned, now };
     assert_eq!(faults(&mut rig), [(changed, false)]);
-    let (frame, body) = script.message(3, 1, b"good");
+    let (frame, body) = script.message(3, 0, b"good");
     rig.say_with(&[frame], &[&body]);
     assert!(matches!(&rig.events()[..], [Event::Message(m)] if m.content == b"good"), "the topic goes on");
 }
