@@ -56,10 +56,14 @@ fn a_revoked_member_makes_its_topics_due_until_it_is_removed() {
     let mut late = h.connect("alice");
     follow(&mut h, &mut late);
     assert_eq!(told(&mut h, &mut late), ["rotate due home/x"]);
-    h.amend(&mut alice, topic, &mut chain, |b| drop(b.change(fingerprint("carol"), Role::Admin)));
+    h.amend(&mut alice, topic, &mut chain, |b| {
+        b.change(fingerprint("carol"), Role::Admin);
+    });
     assert_eq!(told(&mut h, &mut carol), ["rotate due home/x"]);
     assert!(h.listed(&mut carol, X).rotate_due);
-    h.amend(&mut alice, topic, &mut chain, |b| drop(b.remove(fingerprint("bob"))));
+    h.amend(&mut alice, topic, &mut chain, |b| {
+        b.remove(fingerprint("bob"));
+    });
     assert!(!h.listed(&mut alice, X).rotate_due);
     assert_eq!(h.stat(&mut alice, "topics due for rotation"), 0);
     let mut later = h.connect("alice");
