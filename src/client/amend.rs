@@ -22,7 +22,7 @@ use super::create::members_of;
 use super::event::{Amended, Answer, Member, Notice};
 use super::failure::Failure;
 use super::request::{GrantAs, Join, Ticket};
-use super::topic::{Link, Topic};
+use super::topic::Link;
 use crate::base::Mono;
 use crate::base::ids::{Fingerprint, RecordHash};
 use crate::base::names::{Name, TopicName};

@@ -168,7 +168,7 @@ impl Shell {
     }
 
     fn propose(&mut self, plan: Plan, must_ask: bool) -> Result<(), CliError> {
-        for remark in &plan.remarks {
+        for remark in &plan.readers.remarks {
             self.screen.remark(&printable(remark))?;
         }
         if must_ask {
