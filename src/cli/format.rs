@@ -270,7 +270,6 @@ fn kind(fault: &Integrity) -> &'static str {
         IntegrityFault::Missing { .. } | IntegrityFault::Skipped { .. } => "missing",
         IntegrityFault::Replayed { .. } => "replayed",
         IntegrityFault::Rewritten { .. } | IntegrityFault::WrongCounter { .. } => "reordered",
-        IntegrityFault::NoKey { .. } => "unreadable",
         _ => "forged",
     }
 }
@@ -356,9 +355,8 @@ mod tests {
             fault,
             stopped,
         };
-        let line = |fault| -> serde_json::Value {
-            serde_json::from_str(&integrity_line(&fault)).expect("JSON")
-        };
+        let line =
+            |fault| -> serde_json::Value { serde_json::from_str(&integrity_line(&fault)).expect("JSON") };
         let missing = IntegrityFault::Missing { expected: Counter(1), got: Counter(3) };
         let said = line(fault(missing, false));
         assert_eq!((&said["event"], &said["kind"]), (&"integrity".into(), &"missing".into()));

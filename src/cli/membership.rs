@@ -94,6 +94,7 @@ pub fn asked(asked: &Asked, session_began: Wall) -> String {
     let Asked { topic, owner, .. } = asked;
     let seen = match asked.owner_seen {
         Some(seen) if seen >= session_began => "is connected now".to_owned(),
+        Some(seen) if session_began.since(seen) < JUST_NOW => "was here until just now".to_owned(),
         Some(seen) => {
             let ago = Duration::from_secs(session_began.since(seen).as_secs());
             format!("was last seen {} ({} ago)", show_time(seen), show_duration(ago))
@@ -173,6 +174,8 @@ impl News {
     }
 }
 
+/// A time for which nobody wants a date.
+const JUST_NOW: Duration = Duration::from_secs(10);
 /// How long somebody has to be silent before asking again is news.
 const TOLD_FOR: Duration = Duration::from_secs(3600);
 
@@ -221,11 +224,7 @@ mod tests {
 
     #[test]
     fn a_change_is_one_line() {
-        let left = Amended {
-            removed: vec![member("bob", MemberRole::Member)],
-            new_epoch: true,
-            ..nothing()
-        };
+        let left = Amended { removed: vec![member("bob", MemberRole::Member)], new_epoch: true, ..nothing() };
         assert_eq!(
             amended(Change::Revoke, &left),
             ["epoch 3 of home/door: bob can no longer read; 4 members"]
@@ -243,8 +242,7 @@ mod tests {
                 "home/door: fred is that already"
             ]
         );
-        let denied =
-            Amended { denied: vec![name("a"), name("b"), name("c")], members: 1, ..nothing() };
+        let denied = Amended { denied: vec![name("a"), name("b"), name("c")], members: 1, ..nothing() };
         assert_eq!(amended(Change::Deny, &denied), ["home/door: a, b and c are turned away; 1 member"]);
         let rotated = Amended { new_epoch: true, ..nothing() };
         assert_eq!(
@@ -270,6 +268,7 @@ mod tests {
         assert_eq!(asked(Some(10_000)), "asked to join home/door; the owner alice is connected now");
         let gone = asked(Some(9_900));
         assert!(gone.ends_with("alice was last seen 1970-01-01T02:45:00.000Z (1m40s ago)"), "{gone}");
+        assert!(asked(Some(9_995)).ends_with("alice was here until just now"));
         assert!(asked(None).ends_with("has not been seen since the broker started"));
     }
 
@@ -280,7 +279,9 @@ mod tests {
             news.line(&Event::Requested(request), Mono(secs * 1_000_000), "sealmq ")
         };
         let first = line(&mut news, request(1), 0).expect("news");
-        assert!(first.contains("carol (0101010101010101) asks") && first.contains("sealmq grant home/door carol"));
+        assert!(
+            first.contains("carol (0101010101010101) asks") && first.contains("sealmq grant home/door carol")
+        );
         assert_eq!(line(&mut news, request(1), 60), None);
         assert!(line(&mut news, request(2), 60).is_some(), "another key under the name");
         assert_eq!(line(&mut news, request(1), 3_000), None, "it never fell silent");

@@ -67,7 +67,9 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
             format!("do not go on with {topic} before you know why; ask its owner over another way")
         }),
         Failure::PeerChanged { name, now, .. } => peer_remedy(name, now),
-        Failure::Waiting { .. } => "it goes on once you are let in; `sealmq sub --wait` stays until then".to_owned(),
+        Failure::Waiting { .. } => {
+            "it goes on once you are let in; `sealmq sub --wait` stays until then".to_owned()
+        }
         Failure::Denied { .. } | Failure::Closed { .. } => {
             "its owner can let you in by hand: `sealmq grant`, over there".to_owned()
         }

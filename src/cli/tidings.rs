@@ -65,6 +65,11 @@ pub fn not_yours(filter: &TopicFilter, others: u32) -> String {
     )
 }
 
+/// Messages of before one joined, of a topic whose history is since-join.
+pub fn unreadable(topic: &TopicName) -> String {
+    format!("{topic}: messages from before you joined are left out, you have no key for them")
+}
+
 pub fn unbelieved(fault: &Integrity) -> String {
     let place = fault.offset.map_or(String::new(), |offset| format!(", offset {offset}"));
     let number = fault.counter.map_or(String::new(), |counter| format!(", number {counter}"));

@@ -303,7 +303,10 @@ fn locate(
 /// Says once that the past has been sent; false if there is no room.
 fn tell_caught_up(cursor: &mut Cursor, handle: TopicHandle, out: &mut Outgoing<'_>) -> bool {
     let Some(end) = cursor.past_end else { return true };
-    if cursor.next < end || cursor.messages_from.is_some() || (cursor.subscribed && cursor.next < cursor.floor) {
+    if cursor.next < end
+        || cursor.messages_from.is_some()
+        || (cursor.subscribed && cursor.next < cursor.floor)
+    {
         return true;
     }
     if !out.push(&BrokerFrame::CaughtUp { topic: handle, next: cursor.next }) {

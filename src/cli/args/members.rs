@@ -133,7 +133,8 @@ mod tests {
         let before = Retention { count: 7, bytes: 8, age_ms: 9 };
         assert!(Keep::default().is_empty());
         assert_eq!(Keep::default().over(before), before);
-        let keep = Keep { retain_count: Some(0), retain_age: Some(Duration::from_secs(2)), ..Keep::default() };
+        let keep =
+            Keep { retain_count: Some(0), retain_age: Some(Duration::from_secs(2)), ..Keep::default() };
         assert!(!keep.is_empty());
         assert_eq!(keep.over(before), Retention { count: 0, bytes: 8, age_ms: 2000 });
     }

@@ -138,7 +138,8 @@ fn members_are_changed_by_topic_and_name() {
     ] {
         assert!(parse(good).is_ok(), "{good}");
     }
-    for bad in ["grant a", "grant a/# bob", "deny a", "revoke", "revoke a", "revoke a --everywhere bob", "policy a"]
+    for bad in
+        ["grant a", "grant a/# bob", "deny a", "revoke", "revoke a", "revoke a --everywhere bob", "policy a"]
     {
         assert!(parse(bad).is_err(), "{bad}");
     }

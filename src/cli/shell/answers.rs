@@ -41,6 +41,11 @@ impl Shell {
                 self.behind.retain(|open| *open != topic);
                 self.screen.remark(&tidings::ended(&topic, code))?;
             }
+            Event::Integrity(fault) if !fault.fault.accuses() => {
+                if self.unreadable.insert(fault.topic.clone()) {
+                    self.screen.remark(&tidings::unreadable(&fault.topic))?;
+                }
+            }
             Event::Integrity(fault) => {
                 if fault.stopped {
                     self.behind.retain(|open| *open != fault.topic);

@@ -38,7 +38,8 @@ impl Shell {
                 for (index, topic) in topics.iter().enumerate() {
                     let ticket = self.link.core().revoke(topic, names.clone());
                     let is_last = index + 1 == count;
-                    self.asked.insert(ticket, Asked::OneOfAll { names: names.clone(), topics: count, is_last });
+                    self.asked
+                        .insert(ticket, Asked::OneOfAll { names: names.clone(), topics: count, is_last });
                 }
                 Ok(())
             }
@@ -79,7 +80,8 @@ impl Shell {
                 Ok(())
             }
             (Asked::Join(topic), failure) => {
-                let filter = TopicFilter::parse(topic.as_str()).expect("a topic's name is a filter for it alone");
+                let filter =
+                    TopicFilter::parse(topic.as_str()).expect("a topic's name is a filter for it alone");
                 self.link.core().unsubscribe(filter);
                 Err(failure.into())
             }

@@ -11,21 +11,21 @@ mod obey;
 mod screen;
 pub mod words;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::base::{Mono, Wall};
 use crate::base::names::{Name, TopicFilter, TopicName};
+use crate::base::{Mono, Wall};
 use crate::cli::access::Base;
 use crate::cli::args::members::{Grant, Keeping, Requests};
 use crate::cli::args::{self, Access};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
-use crate::cli::output::printable;
 use crate::cli::membership::{Change, News};
+use crate::cli::output::printable;
 use crate::cli::verbs::create::Plan;
 use crate::cli::verbs::readers::Readers;
 use crate::client::{Event, Ticket};
@@ -61,6 +61,7 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
         asked: HashMap::new(),
         question: None,
         news: News::default(),
+        unreadable: BTreeSet::new(),
         session_began: Wall(0),
         removed: 0,
         line: interactive.then_some(0),
@@ -85,6 +86,8 @@ struct Shell {
     question: Option<Question>,
     /// Of those who ask to join.
     news: News,
+    /// Topics whose past is for those who were there.
+    unreadable: BTreeSet<TopicName>,
     /// The broker's clock when the session began.
     session_began: Wall,
     /// How many of the topics that a name is removed from everywhere it was in so far.

@@ -54,20 +54,15 @@ pub fn run(base: &Base, topic: &args::NewTopic, access: &Access, patience: Patie
 }
 
 /// Reads the certificates of keys that are kept elsewhere; each must be a client's, and good now.
-pub fn recovery_keys(
-    topic: &args::NewTopic,
-    trust: &Trust,
-    now: Wall,
-) -> Result<Vec<Certificate>, CliError> {
+pub fn recovery_keys(topic: &args::NewTopic, trust: &Trust, now: Wall) -> Result<Vec<Certificate>, CliError> {
     topic.recovery.recovery.iter().map(|path| recovery_key(path, trust, now)).collect()
 }
 
 fn recovery_key(path: &Path, trust: &Trust, now: Wall) -> Result<Certificate, CliError> {
     let der = keyfiles::read_certificate(path)?;
     trust.verify(&der, Role::Client, now).map_err(|fault| {
-        CliError::new(Exit::Refused, format!("{}: {fault}", path.display())).remedy(
-            "a recovery key has a client's certificate of your CA: `sealmq ca issue NAME` makes one",
-        )
+        CliError::new(Exit::Refused, format!("{}: {fault}", path.display()))
+            .remedy("a recovery key has a client's certificate of your CA: `sealmq ca issue NAME` makes one")
     })
 }
 

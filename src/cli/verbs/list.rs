@@ -102,8 +102,8 @@ pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String>
         return table(&shown.map(row).collect::<Vec<_>>());
     }
     let head = [
-        "TOPIC", "YOU", "OWNER", "POLICY", "HISTORY", "MEMBERS", "MESSAGES", "SIZE", "OFFSETS", "STORED", "KEPT",
-        "TO DO",
+        "TOPIC", "YOU", "OWNER", "POLICY", "HISTORY", "MEMBERS", "MESSAGES", "SIZE", "OFFSETS", "STORED",
+        "KEPT", "TO DO",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(shown.map(topic_row));

@@ -39,7 +39,13 @@ pub fn grantees(
     if others.is_empty() {
         return Ok(Readers::default());
     }
-    Readers::choose(&others, clients, link.fingerprint, link.pins(), NewReaders::choose(grant.trust_new, can_ask))
+    Readers::choose(
+        &others,
+        clients,
+        link.fingerprint,
+        link.pins(),
+        NewReaders::choose(grant.trust_new, can_ask),
+    )
 }
 
 pub fn role(grant: &Grant) -> GrantAs {
@@ -58,7 +64,8 @@ pub fn question(topic: &TopicName) -> String {
 
 fn confirmed(grant: &Grant, plan: &Readers) -> Result<bool, CliError> {
     let lines = plan.lines().join("\n  ");
-    let answer = readers::ask(&format!("These will read {}:\n  {lines}\n{}", grant.topic, question(&grant.topic)))?;
+    let answer =
+        readers::ask(&format!("These will read {}:\n  {lines}\n{}", grant.topic, question(&grant.topic)))?;
     Ok(readers::is_yes(&answer))
 }
 
@@ -103,7 +110,8 @@ fn revoke_everywhere(mut link: Link, names: &[Name]) -> Result<(), CliError> {
             Ok(amended) if amended.removed.is_empty() => {}
             Ok(amended) => {
                 removed += 1;
-                for line in membership::amended(Change::Revoke, &Amended { unchanged: Vec::new(), ..amended }) {
+                for line in membership::amended(Change::Revoke, &Amended { unchanged: Vec::new(), ..amended })
+                {
                     output.line(&line)?;
                 }
             }
@@ -204,7 +212,6 @@ fn finish(link: Link, lines: &[String]) -> Result<(), CliError> {
     link.leave();
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {

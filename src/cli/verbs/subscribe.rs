@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::base::{Mono, Wall};
 use crate::base::names::{TopicFilter, TopicName};
+use crate::base::{Mono, Wall};
 use crate::cli::access::Base;
 use crate::cli::args::Subscribe;
 use crate::cli::error::{CliError, Exit};
@@ -56,6 +56,7 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
         away: false,
         printed: 0,
         unbelieved: 0,
+        unreadable: BTreeSet::new(),
         stopped: 0,
         session_began,
         joins: Vec::new(),
@@ -115,6 +116,8 @@ struct Subscriber {
     printed: u64,
     /// Messages that did not verify, or are missing.
     unbelieved: u64,
+    /// Topics whose past is for those who were there.
+    unreadable: BTreeSet<TopicName>,
     /// Topics that were given up since somebody lies.
     stopped: u64,
     /// The broker's clock when the session began.
@@ -249,8 +252,7 @@ impl Subscriber {
 
     /// Whether what -e and -E wait for has come.
     fn course(&self) -> Course {
-        let subscribed =
-            self.open_requests.is_empty() && self.joins.is_empty() && self.waiting.is_empty();
+        let subscribed = self.open_requests.is_empty() && self.joins.is_empty() && self.waiting.is_empty();
         let caught_up = subscribed && self.behind.is_empty();
         if self.sub.exit_when_subscribed && subscribed || self.sub.exit_when_caught_up && caught_up {
             Course::Enough
@@ -337,18 +339,28 @@ impl Subscriber {
     }
 
     fn unbelieved(&mut self, fault: &Integrity) -> Result<(), CliError> {
-        // That is never left unsaid.
-        match self.printer.takes_events() {
-            true => self.printer.event(&format::integrity_line(fault))?,
-            false => note(&tidings::unbelieved(fault)),
+        if !fault.fault.accuses() {
+            // That is as the owner wants it; once is enough.
+            if self.unreadable.insert(fault.topic.clone()) {
+                self.tell(&tidings::unreadable(&fault.topic));
+            }
+            return Ok(());
         }
         match fault.stopped {
             true => self.stopped += 1,
-            false => self.unbelieved += u64::from(fault.fault.accuses()),
+            false => self.unbelieved += 1,
+        }
+        if self.printer.takes_events() {
+            self.printer.event(&format::integrity_line(fault))?;
         }
         if fault.stopped {
             let (topic, why) = (fault.topic.clone(), fault.fault.clone());
+            // If that is the end, it is said with what mends it.
             self.give_up(&fault.topic, || Failure::Integrity(topic, why))?;
+        }
+        // It is never left unsaid.
+        if !self.printer.takes_events() {
+            note(&tidings::unbelieved(fault));
         }
         Ok(())
     }
