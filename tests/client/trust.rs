@@ -108,7 +108,7 @@ fn a_changed_member_stops_create_and_both_keys_are_shown() {
     for text in [fingerprint("bob"), fingerprint("broker"), "sealmq trust replace bob".to_owned()] {
         assert!(stopped.err.contains(&text), "{text}: {}", stopped.err);
     }
-    assert_eq!(town.good("alice", "topics"), "a\n", "nothing was made");
+    assert_eq!(town.good("alice", "topics --names"), "a\n", "nothing was made");
     town.good("alice", &format!("trust replace bob --fingerprint {}", fingerprint("bob")));
     town.good("alice", "create b --to bob");
 }
