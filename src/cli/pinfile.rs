@@ -163,6 +163,8 @@ struct Topic {
     head: Text<RecordHash>,
     log: Option<u64>,
     next: u64,
+    unbroken: u64,
+    is_complete: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     places: Vec<Text<Placed>>,
 }
@@ -221,6 +223,8 @@ impl Topic {
             head: Text(pin.head),
             log: pin.log.map(|log| log.0),
             next: pin.next.0,
+            unbroken: pin.unbroken.0,
+            is_complete: pin.is_complete,
             places: pin.places.iter().map(|(who, place)| Text(Placed(*who, *place))).collect(),
         }
     }
@@ -235,6 +239,8 @@ impl Topic {
             head: self.head.0,
             log: self.log.map(Incarnation),
             next: Offset(self.next),
+            unbroken: Offset(self.unbroken),
+            is_complete: self.is_complete,
             places: self.places.into_iter().map(|Text(Placed(who, place))| (who, place)).collect(),
         }
     }

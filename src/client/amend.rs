@@ -22,7 +22,7 @@ use super::create::members_of;
 use super::event::{Amended, Answer, Member, Notice};
 use super::failure::Failure;
 use super::request::{GrantAs, Join, Ticket};
-use super::topic::{Link, Topic};
+use super::topic::Link;
 use crate::base::Mono;
 use crate::base::ids::{Fingerprint, RecordHash};
 use crate::base::names::{Name, TopicName};
@@ -158,8 +158,7 @@ impl Client {
     }
 
     fn queue(&mut self, name: &TopicName, amendment: Amendment) {
-        let slot = self.newest_slot();
-        let topic = self.topics.entry(name.clone()).or_insert_with(|| Topic::new(slot));
+        let topic = self.topics.entry(name.clone()).or_default();
         topic.amendments.push_back(amendment);
         self.watched.insert(name.clone());
     }

@@ -20,14 +20,33 @@ impl Client {
         &self.pins
     }
 
-    /// Whether that has changed since this was last asked; then it is time to keep it.
+    /// Brings what is remembered up to what was read, and says whether it has changed since this was
+    /// last asked; then it is time to keep it.
     pub fn take_pins_change(&mut self) -> bool {
+        self.remember_read();
         std::mem::take(&mut self.pins_changed)
     }
 
     /// All that is remembered now was kept, with what other processes remember.
     pub fn pins_kept(&mut self) {
         self.pins.forgotten.clear();
+    }
+
+    /// Notes how far each topic was read since this was last done. Before a delivery ends, too.
+    pub(super) fn remember_read(&mut self) {
+        for name in std::mem::take(&mut self.read_on) {
+            let delivery = self.topics.get(&name).and_then(|topic| topic.delivery.as_ref());
+            if let (Some(delivery), Some(pin)) = (delivery, self.pins.topics.get_mut(&name)) {
+                self.pins_changed |= pin.remember(delivery.incarnation, delivery.memory());
+            }
+        }
+    }
+
+    /// Something of this topic was read, or passed over.
+    pub(super) fn has_read(&mut self, name: &TopicName) {
+        if !self.read_on.contains(name) {
+            self.read_on.insert(name.clone());
+        }
     }
 
     /// Gives the topic up unless its owner has this name.
@@ -213,7 +232,14 @@ impl Client {
         let fault = IntegrityFault::RevokedSigner { name: signer };
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.suspended = Some(Suspension { fault: fault.clone(), missed: false });
-        let integrity = Integrity { topic: name.clone(), offset: None, sender: None, fault, stopped: true };
+        let integrity = Integrity {
+            topic: name.clone(),
+            offset: None,
+            sender: None,
+            counter: None,
+            fault,
+            stopped: true,
+        };
         self.events.push(Event::Integrity(integrity));
     }
 

@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! link        handshake, records, keepalive, end and return
-//! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, delivery
-//!                                    ├─ publish    answers, what is sent when ── publishing
+//! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, senders, delivery
+//!                                    ├─ publish    answers, what is sent when ── publishing, signing
 //!                                    ├─ subscribe  filters, topics, resumption
 //!                                    ├─ create     certificates, first records
 //!                                    ├─ amend      who comes, who leaves, new epochs
@@ -39,6 +39,8 @@ mod receive;
 mod records;
 pub mod request;
 mod requests;
+mod senders;
+mod signing;
 mod subscribe;
 mod topic;
 mod watch;
@@ -46,7 +48,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use asks::Ask;
@@ -55,13 +57,15 @@ use events::Events;
 use link::Phase;
 use outbox::Outbox;
 use pins::Pins;
+use senders::Senders;
+use signing::Signing;
 use subscribe::Subscription;
 use topic::Topic;
 use watch::Watch;
 
 use crate::base::Wall;
 use crate::base::entropy::Entropy;
-use crate::base::ids::{Fingerprint, PublisherId};
+use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::base::time::{Mono, Now};
 use crate::crypto::cert::{Certificate, Trust};
@@ -114,12 +118,12 @@ pub struct Client {
     subscriptions: Vec<Subscription>,
     /// Requests for the next session.
     waiting: VecDeque<Ask>,
-    /// Our publisher ids; their places are their slots.
-    publishers: Vec<PublisherId>,
-    /// Whose the certificates are that were verified, by their hashes.
-    certificates: HashMap<[u8; 32], (Fingerprint, Name)>,
     /// Whether requests to join are followed.
     watch: Option<Watch>,
+    /// Our publisher ids, and the keys that sign for them.
+    signing: Signing,
+    /// Others' that were verified.
+    senders: Senders,
     /// Attempts since the last good session.
     attempts: u32,
     was_connected: bool,
@@ -130,6 +134,8 @@ pub struct Client {
     is_closed: bool,
     last_ticket: u64,
     pins: Pins,
+    /// Topics that were read on since that was noted there.
+    read_on: BTreeSet<TopicName>,
     /// Whether they have changed since the caller last asked.
     pins_changed: bool,
     /// The owners that the caller insists on.
@@ -163,9 +169,9 @@ impl Client {
             watched: BTreeSet::new(),
             subscriptions: Vec::new(),
             waiting: VecDeque::new(),
-            publishers: Vec::new(),
-            certificates: HashMap::new(),
             watch: None,
+            signing: Signing::default(),
+            senders: Senders::default(),
             attempts: 0,
             was_connected: false,
             exit_deadline: None,
@@ -173,6 +179,7 @@ impl Client {
             is_closed: false,
             last_ticket: 0,
             pins,
+            read_on: BTreeSet::new(),
             pins_changed: false,
             expected_owners: Vec::new(),
         }
@@ -243,8 +250,7 @@ impl Client {
             self.answer(ticket, Err(failure));
             return ticket;
         }
-        let slot = self.newest_slot();
-        let state = self.topics.entry(topic.clone()).or_insert_with(|| Topic::new(slot));
+        let state = self.topics.entry(topic.clone()).or_default();
         state.members_asked.push(ticket);
         self.watched.insert(topic.clone());
         self.advance();

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::delivery::Memory;
+pub use super::delivery::Publisher;
 use super::failure::{Failure, IntegrityFault};
 use crate::base::Wall;
-use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset, PublisherId, RecordHash, TopicId};
+use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset, RecordHash, TopicId};
 use crate::base::names::{Name, TopicName};
 use crate::chain::Chain;
 
@@ -43,12 +45,13 @@ pub struct TopicPin {
     pub log: Option<Incarnation>,
     /// All messages below were read or passed over.
     pub next: Offset,
+    /// From here to `next` nothing was passed over.
+    pub unbroken: Offset,
+    /// Whether each sender that was met since `unbroken` has its place.
+    pub is_complete: bool,
     /// Each sender's newest message that was read.
     pub places: BTreeMap<Publisher, Place>,
 }
-
-/// A publisher id belongs to the client that uses it.
-pub type Publisher = (Fingerprint, PublisherId);
 
 /// A message's place, and what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +178,8 @@ impl Pins {
             head: chain.head(),
             log: None,
             next: Offset(0),
+            unbroken: Offset(0),
+            is_complete: true,
             places: BTreeMap::new(),
         };
         self.topics.insert(name.clone(), pin);
@@ -255,26 +260,29 @@ impl TopicPin {
         }
     }
 
-    /// Notes a message that was read, and that all before `next` were read or passed over.
-    pub fn read(&mut self, who: Publisher, place: Place, next: Offset) -> bool {
-        let is_news = next > self.next;
-        self.next = self.next.max(next);
-        match self.places.get_mut(&who) {
-            Some(known) if known.counter >= place.counter => return is_news,
-            Some(known) => *known = place,
-            None => {
-                self.make_room();
-                self.places.insert(who, place);
-            }
+    /// What is known of the topic's delivery in its log.
+    pub fn memory(&self) -> Memory {
+        let TopicPin { next, unbroken, is_complete, places, .. } = self;
+        Memory { next: *next, unbroken: *unbroken, is_complete: *is_complete, places: places.clone() }
+    }
+
+    /// Notes how far the topic was read in this log. Says whether that is news.
+    pub fn remember(&mut self, log: Incarnation, memory: Memory) -> bool {
+        if self.log != Some(log) || self.memory() == memory {
+            return false;
         }
+        (self.next, self.unbroken, self.is_complete) = (memory.next, memory.unbroken, memory.is_complete);
+        self.places = memory.places;
+        self.bound_places();
         true
     }
 
-    fn make_room(&mut self) {
-        while self.places.len() >= PLACES_MAX {
+    fn bound_places(&mut self) {
+        while self.places.len() > PLACES_MAX {
             let oldest = self.places.iter().min_by_key(|(_, place)| place.offset);
             let Some(oldest) = oldest.map(|(who, _)| *who) else { return };
             self.places.remove(&oldest);
+            self.is_complete = false;
         }
     }
 
@@ -288,12 +296,20 @@ impl TopicPin {
         self.since = self.since.min(theirs.since);
         self.reach(theirs.number, theirs.head);
         self.log = self.log.or(theirs.log);
-        if self.log == theirs.log {
-            self.next = self.next.max(theirs.next);
-            for (who, place) in theirs.places {
-                self.read(who, place, Offset(0));
+        if self.log != theirs.log {
+            return;
+        }
+        if theirs.next > self.next {
+            (self.next, self.unbroken) = (theirs.next, theirs.unbroken);
+            self.is_complete = theirs.is_complete;
+        }
+        for (who, place) in theirs.places {
+            let known = self.places.entry(who).or_insert(place);
+            if known.counter < place.counter {
+                *known = place;
             }
         }
+        self.bound_places();
     }
 }
 
