@@ -145,7 +145,6 @@ mod tests {
     use crate::base::time::Wall;
     use crate::crypto::cert::testing::{Seeded, key};
     use crate::crypto::ed25519::MessageSigner;
-    use crate::crypto::fernet::SealingKey;
 
     const TOPIC: TopicId = TopicId([1; 32]);
 
