@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows sealmq at work: a CA, a broker and three clients in a scratch folder on this host.
+# Shows sealmq at work: a CA, a broker and four clients in a scratch folder on this host.
 # Starts nothing outside 127.0.0.1 and removes everything after itself.
 set -euo pipefail
 
@@ -83,11 +83,11 @@ count_in_memory() {
     printf '%s' "$total"
 }
 
-step "1. A certificate authority, a certificate for the broker, and three clients"
+step "1. A certificate authority, a certificate for the broker, and four clients"
 run ca init >"$scratch/ca.txt"
 head -n 2 "$scratch/ca.txt"
 run ca issue --broker broker >/dev/null
-for name in alice bob carol; do
+for name in alice bob carol dave; do
     run ca issue "$name" | head -n 2
 done
 # The key that can invent members does not belong on the broker's host.
@@ -120,7 +120,19 @@ run sub --as carol -t home/kitchen -e -F '   carol reads: offset %o, %I: %p' >"$
 cat "$scratch/carol.out"
 [ "$(wc -l <"$scratch/carol.out")" -eq 4 ] || fail "carol should have read four messages"
 
-step "6. What the broker itself holds"
+step "6. dave comes late and asks; alice lets him in; then bob has to go"
+run sub home/kitchen --as dave || [ $? -eq 6 ] || fail "dave should have been told that he has asked"
+run requests --as alice
+run grant home/kitchen dave --as alice --trust-new
+run sub home/kitchen --as dave -e -F '   dave reads: %s said %p' >"$scratch/dave.out"
+cat "$scratch/dave.out"
+[ "$(wc -l <"$scratch/dave.out")" -eq 4 ] || fail "dave should have read four messages"
+run revoke home/kitchen bob --as alice
+run pub --as alice -t home/kitchen -m "not for bob"
+run sub home/kitchen --as bob -e && fail "bob should not be able to read" || [ $? -eq 5 ] || fail "bob was not refused"
+[ "$(run sub home/kitchen --as dave -e --from last=1)" = "not for bob" ] || fail "dave should read on"
+
+step "7. What the broker itself holds"
 run topics -v --as alice
 if in_broker=$(count_in_memory "$broker" "$canary" "$scratch/token") 2>/dev/null; then
     in_script=$(count_in_memory "$$" "$canary") || in_script=0
@@ -134,7 +146,7 @@ else
 fi
 ! grep -q -F -- "$canary" "$scratch/broker.log" || fail "the broker's log holds the plaintext"
 
-step "7. The end"
+step "8. The end"
 kill -TERM "$broker"
 wait "$broker" || fail "the broker did not end well"
 pids=("$bob")

@@ -98,7 +98,11 @@ fn who_is_removed_reads_no_more_and_the_others_go_on() {
     town.good("bob", "pub -t home/door -m from-bob");
     let mut carol = town.start("carol", "sub home/door -F %s:%p -C 2");
     assert_eq!(carol.line(), "bob:from-bob");
+    let mut bob = town.start("bob", "sub home/door");
+    assert_eq!(bob.line(), "from-bob");
     let removed = town.good("alice", "revoke home/door bob");
+    bob.says("no longer a member of home/door");
+    assert_eq!(bob.wait().code(), Some(5));
     assert_eq!(removed, "epoch 1 of home/door: bob can no longer read; 2 members\n");
     for line in ["sub home/door -e", "pub -t home/door -m x"] {
         assert_eq!(town.run("bob", line).code, 5, "{line}");

@@ -21,6 +21,7 @@ use crate::cli::units::show_duration;
 use crate::cli::{format, tidings};
 use crate::client::{Answer, Asked, Event, Failure, Integrity, Message, Ticket};
 use crate::net::hangup::on_hangup;
+use crate::wire::values::RefuseCode;
 use printer::Printer;
 
 pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
@@ -233,7 +234,12 @@ impl Subscriber {
             Event::Integrity(fault) => self.unbelieved(&fault)?,
             Event::Ended { topic, code } => {
                 self.tell(&tidings::ended(&topic, code));
-                self.give_up(&topic, || Failure::Refused { code, detail: 0, text: topic.to_string() })?;
+                self.give_up(&topic, || match code {
+                    RefuseCode::NotMember => {
+                        CliError::new(Exit::Denied, format!("you are no longer a member of {topic}"))
+                    }
+                    _ => Failure::Refused { code, detail: 0, text: topic.to_string() }.into(),
+                })?;
             }
             // Once, not at every attempt.
             Event::Disconnected { reason, retry_at, .. } if !self.away => {
@@ -356,7 +362,7 @@ impl Subscriber {
         if fault.stopped {
             let (topic, why) = (fault.topic.clone(), fault.fault.clone());
             // If that is the end, it is said with what mends it.
-            self.give_up(&fault.topic, || Failure::Integrity(topic, why))?;
+            self.give_up(&fault.topic, || Failure::Integrity(topic, why).into())?;
         }
         // It is never left unsaid.
         if !self.printer.takes_events() {
@@ -366,12 +372,12 @@ impl Subscriber {
     }
 
     /// A topic delivers no more. If none is left that could, that is the end.
-    fn give_up(&mut self, topic: &TopicName, why: impl FnOnce() -> Failure) -> Result<(), CliError> {
+    fn give_up(&mut self, topic: &TopicName, why: impl FnOnce() -> CliError) -> Result<(), CliError> {
         self.behind.remove(topic);
         self.open.remove(topic);
         let may_match = self.filters.iter().any(|filter| filter.exact().is_none());
         if self.open.is_empty() && self.open_requests.is_empty() && !may_match {
-            return Err(why().into());
+            return Err(why());
         }
         Ok(())
     }
