@@ -33,8 +33,7 @@ It exits with 0 only when the broker has answered every message; else it says ho
 pub const SUB: &str = "\
 Examples:
   sealmq sub -t home/kitchen                       all past messages, then new ones
-  sealmq sub -t 'home/+/temperature' -v --from latest
-  sealmq sub -t ci/builds --from since=2h -e       the last two hours, then exit
+  sealmq sub -t 'home/+/temperature' -v --from since=2h -e
   sealmq sub home/door --wait                      ask to join, and wait until you are let in
   sealmq sub -t home/kitchen -C 1 -W 10            one message, or exit code 27 after 10 s
   sealmq sub -t 'home/#' -F '%I %s %t: %p'         time, sender, topic and payload

@@ -184,7 +184,7 @@ fn sentence(error: &clap::Error, command: &str) -> String {
 
 fn unknown(name: &str) -> String {
     let near = names().into_iter().map(|known| (strsim::jaro_winkler(name, &known), known));
-    let nearest = near.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest = near.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((_, known)) => format!("there is no command {name}; did you mean {known}?"),
         None => format!("there is no command {name}; help lists them"),
