@@ -151,6 +151,7 @@ fn members_come_and_go_and_come_back() {
         b.add(id("carol"), name("carol"), Role::Member);
     });
     assert!(!chain.is_barred(id("carol")), "let in again");
+    assert_eq!(chain.barred(Fingerprint([9; 32])), Some(&Barred::Denied("who is this?".into())));
     assert!(chain.is_barred(Fingerprint([9; 32])), "still denied");
 }
 

@@ -302,13 +302,16 @@ fn long_lists_are_refused() {
     let mut delta = good(Base::All, "alice");
     delta.removed = vec![NOBODY; 65_536];
     assert_eq!(delta.sign(&key_of("alice"), &mut Seeded::new(3)), Err(ChainError::TooLong));
+    let mut delta = good(Base::All, "alice");
+    delta.denied = vec![Denied { fingerprint: NOBODY, because: "x".repeat(257) }];
+    assert_eq!(delta.sign(&key_of("alice"), &mut Seeded::new(3)), Err(ChainError::TooLong));
 }
 
 /// A good record of each kind: (genesis, delta).
 fn samples() -> (Vec<u8>, Vec<u8>) {
     let genesis = genesis(History::All).sign(&key_of("alice"), &mut Seeded::new(1)).expect("alice's own");
     let delta = make(&chain(History::All), "alice", |b| {
-        b.add(id("dave"), name("dave"), Role::Admin).remove(id("carol")).deny(NOBODY, "");
+        b.add(id("dave"), name("dave"), Role::Admin).remove(id("carol")).deny(NOBODY, "x");
         b.change(id("bob"), Role::Member).join(JoinPolicy::Open).new_epoch([1; 32], previous_key());
     });
     (genesis, delta.expect("allowed"))
@@ -366,7 +369,8 @@ fn fields_have_only_the_values_that_they_can_have() {
     let chain = chain(History::All);
     // Where the fields of the samples lie: `added` has one, of 32 + 5 + 1 bytes.
     let added = 2 + 32 + 4 + 32 + 32 + 8;
-    let changed = added + 2 + 38 + 2 + 32 + 2 + 32;
+    let because = added + 2 + 38 + 2 + 32 + 2 + 32;
+    let changed = because + 2 + 1;
     let join = changed + 2 + 33;
     let name_at = 2 + 2 + 12 + 32 + 32;
     let bad_value = |field| ChainError::Malformed(WireError::BadValue(field));
@@ -376,6 +380,7 @@ fn fields_have_only_the_values_that_they_can_have() {
         (1, 0, ChainError::WrongKind),
         (added + 2 + 33, b'/', bad_value("client name")),
         (added + 2 + 37, 4, bad_value("role")),
+        (because + 2, b'\n', bad_value("reason")),
         (changed + 2 + 32, 4, bad_value("role")),
         (join, 3, bad_value("join policy")),
         (join, 254, bad_value("join policy")),
