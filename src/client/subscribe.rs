@@ -7,7 +7,7 @@ use super::event::{Answer, Event, Notice, Opened};
 use super::failure::Failure;
 use super::link::End;
 use super::request::Ticket;
-use super::topic::{Link, OpenTopic};
+use super::topic::{Link, OpenTopic, Topic};
 use crate::base::ids::{Offset, RequestId, TopicHandle};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::frame::ClientFrame;
