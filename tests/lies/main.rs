@@ -7,6 +7,7 @@ mod forger;
 mod membership;
 mod memory;
 mod messages;
+mod news;
 mod records;
 mod senders;
 mod town;

@@ -9,7 +9,8 @@ use sealmq::wire::body::Body;
 use sealmq::wire::frame::BrokerFrame;
 
 use crate::forger::{introduction, messages, with_body};
-use crate::town::{News, Town};
+use crate::news::News;
+use crate::town::Town;
 
 const DOOR: &str = "home/door";
 const LAMP: &str = "home/lamp";

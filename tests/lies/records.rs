@@ -10,7 +10,8 @@ use sealmq::wire::frame::BrokerFrame;
 use sealmq::wire::values::{ClientEntry, Start};
 
 use crate::forger::{Insider, records};
-use crate::town::{News, Town, name, topic_name};
+use crate::news::News;
+use crate::town::{Town, name, topic_name};
 
 const DOOR: &str = "home/door";
 

@@ -13,7 +13,8 @@ use sealmq::crypto::ed25519::MessageSigner;
 use sealmq::wire::frame::BrokerFrame;
 
 use crate::forger::{Claim, Insider, introduction, messages, with_body};
-use crate::town::{News, Town, topic_name};
+use crate::news::News;
+use crate::town::{Town, topic_name};
 
 const DOOR: &str = "home/door";
 const FORGERS: PublisherId = PublisherId([0xf0; 16]);

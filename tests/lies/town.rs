@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sealmq::base::ids::{ConnId, Fingerprint, Offset, TopicHandle};
@@ -26,14 +27,29 @@ use sealmq::store::Memory;
 use sealmq::wire::frame::BrokerFrame;
 use sealmq::wire::values::Start;
 
+use crate::news::News;
+
 pub struct Town {
-    pub world: World,
+    pub world: &'static World,
     pub now: Now,
     broker: Broker,
     people: BTreeMap<String, Person>,
     talk: Rc<RefCell<Talk>>,
     runs: u64,
 }
+
+/// Keys and certificates, made once: to read a key takes as long as a handshake.
+struct Cast {
+    world: World,
+    people: BTreeMap<&'static str, (PrivateKey, Certificate)>,
+}
+
+static CAST: LazyLock<Cast> = LazyLock::new(|| {
+    let world = world();
+    let person = |who| (who, (key(key_name(who)), world.issue(who, key_name(who), Role::Client, &[])));
+    let people = ["alice", "bob", "carol", "mallory"].map(person).into();
+    Cast { world, people }
+});
 
 /// Somebody who may run a client, one at a time.
 struct Person {
@@ -70,7 +86,7 @@ const TURNS: u32 = 20;
 impl Town {
     /// A broker, and nobody in front of it. It knows these people's certificates.
     pub fn of(people: &[&str]) -> Town {
-        let world = world();
+        let world = &CAST.world;
         let now = Now { mono: Mono(1_000_000), wall: NOON };
         let identity = Identity {
             certificate: world.verified(&world.broker.1, Role::Broker),
@@ -96,17 +112,11 @@ impl Town {
     }
 
     fn settle_in(&mut self, who: &str) {
-        let certificate = self.world.issue(who, key_name(who), Role::Client, &[]);
+        let (key, certificate) = CAST.people[who].clone();
         self.broker.know_client(certificate.der(), self.now).expect("a good certificate");
         self.talk.borrow_mut().names.insert(certificate.fingerprint(), who.to_owned());
-        let person = Person {
-            key: key(key_name(who)),
-            certificate,
-            client: None,
-            pins: Pins::default(),
-            conn: None,
-            events: Vec::new(),
-        };
+        let person =
+            Person { key, certificate, client: None, pins: Pins::default(), conn: None, events: Vec::new() };
         self.people.insert(who.to_owned(), person);
     }
 
@@ -462,48 +472,6 @@ impl Town {
                 client.handle_eof(None, self.now);
             }
         }
-    }
-}
-
-/// What somebody was told, sorted.
-#[derive(Debug, Default)]
-pub struct News {
-    pub messages: Vec<Message>,
-    pub faults: Vec<Integrity>,
-    pub notices: Vec<Notice>,
-    /// Why sessions ended.
-    pub ends: Vec<String>,
-    pub others: Vec<Event>,
-}
-
-impl News {
-    /// Messages that were shown, as sender and content.
-    pub fn heard(&self) -> Vec<(&str, &str)> {
-        let text = |bytes| std::str::from_utf8(bytes).expect("people write text");
-        self.messages.iter().map(|m| (m.sender.as_str(), text(&m.content))).collect()
-    }
-
-    /// The one thing that did not verify: in this topic, said to be this sender's, which
-    /// did not end the topic.
-    pub fn fault(&self, topic: &str, sender: Option<&str>) -> &IntegrityFault {
-        self.only(topic, sender, false)
-    }
-
-    /// The one thing that did not verify, for which this topic was given up.
-    pub fn end_of(&self, topic: &str) -> &IntegrityFault {
-        self.only(topic, None, true)
-    }
-
-    fn only(&self, topic: &str, sender: Option<&str>, stopped: bool) -> &IntegrityFault {
-        let [one] = &self.faults[..] else { panic!("not one fault but {:?}", self.faults) };
-        let found = (one.topic.as_str(), one.sender.as_ref().map(Name::as_str), one.stopped);
-        assert_eq!(found, (topic, sender, stopped), "{one:?}");
-        &one.fault
-    }
-
-    /// Nothing was wrong, and this was shown.
-    pub fn all_well(&self, heard: &[(&str, &str)]) {
-        assert_eq!((self.faults.as_slice(), self.heard().as_slice()), (&[][..], heard));
     }
 }
 
