@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sealmq::base::ids::{Counter, Epoch, Offset, PublisherId};
 use sealmq::broker::lies::Said;
 use sealmq::client::{Event, IntegrityFault};
-use sealmq::wire::body::Body;
 use sealmq::wire::frame::BrokerFrame;
 
 use crate::forger::{introduction, messages, with_body};

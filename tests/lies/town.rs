@@ -16,8 +16,8 @@ use sealmq::broker::lies::Said;
 use sealmq::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
 use sealmq::client::pins::Pins;
 use sealmq::client::{
-    Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Event, Failure, GrantAs, Integrity,
-    IntegrityFault, MemberChoice, Message, Notice, Ticket,
+    Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Event, Failure, GrantAs, MemberChoice,
+    Ticket,
 };
 use sealmq::crypto::cert::issue::{Issuer, LEAF_DAYS, Subscriber};
 use sealmq::crypto::cert::testing::{NOON, Seeded, World, key, world};
@@ -155,13 +155,6 @@ impl Town {
         let pins = person.pins.clone();
         person.client = Some(Client::new(config, identity, self.world.trust.clone(), pins, entropy));
         self.dial(who);
-    }
-
-    /// Whoever it was remembers nothing any more.
-    pub fn forget_all(&mut self, who: &str) {
-        self.stop(who);
-        self.people.get_mut(who).expect("somebody of this town").pins = Pins::default();
-        self.wake(who);
     }
 
     /// The client is gone without a word; what it remembered is kept.
