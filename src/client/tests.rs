@@ -11,3 +11,4 @@ mod senders;
 mod session;
 mod subscribe;
 mod topic;
+mod vectors;

@@ -82,7 +82,9 @@ fn a_co_member_cannot_sign_for_another() {
     forger.delegation = carol.sign(&forger.said());
     rig.say(&[forger.introduce()]);
     say(&mut rig, script.message_of(&forger, 2, 0, b"x"));
-    assert!(matches!(one_fault(&mut rig), (IntegrityFault::BadDelegation(why), false) if why.contains("not signed")));
+    assert!(
+        matches!(one_fault(&mut rig), (IntegrityFault::BadDelegation(why), false) if why.contains("not signed"))
+    );
 
     // Under carol's own delegation, with alice's name and certificate beside it.
     let (mut rig, script, carol) = three();
@@ -90,7 +92,9 @@ fn a_co_member_cannot_sign_for_another() {
     forger.delegation = carol.delegation.clone();
     rig.say(&[forger.introduce()]);
     say(&mut rig, script.message_of(&forger, 2, 0, b"x"));
-    assert!(matches!(one_fault(&mut rig), (IntegrityFault::BadDelegation(why), false) if why.contains("else's")));
+    assert!(
+        matches!(one_fault(&mut rig), (IntegrityFault::BadDelegation(why), false) if why.contains("else's"))
+    );
 
     // Under alice's own delegation, which is no secret, signed by carol.
     let (mut rig, script, _) = three();
