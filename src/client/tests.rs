@@ -5,6 +5,7 @@ mod create;
 mod deliver;
 mod peer;
 mod publish;
+mod renewal;
 mod rig;
 mod rude;
 mod senders;

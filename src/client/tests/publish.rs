@@ -17,19 +17,19 @@ use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::values::{RefuseCode, Start};
 
 /// A publish as it reached the broker.
-struct Got {
-    slot: u16,
-    epoch: u32,
-    counter: u64,
-    body: Arc<[u8]>,
+pub struct Got {
+    pub slot: u16,
+    pub epoch: u32,
+    pub counter: u64,
+    pub body: Arc<[u8]>,
 }
 
 /// A publisher id that the broker was told, and the key that bob says signs for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
-    slot: u16,
-    id: PublisherId,
-    key: MessageKey,
+pub struct Told {
+    pub slot: u16,
+    pub id: PublisherId,
+    pub key: MessageKey,
 }
 
 fn told(slot: u16, id: PublisherId, delegation: &[u8]) -> Told {
@@ -38,7 +38,7 @@ fn told(slot: u16, id: PublisherId, delegation: &[u8]) -> Told {
 }
 
 /// The publishes among what was heard, and the ids that slots were given.
-fn got(rig: &mut Rig) -> (Vec<Got>, Vec<Told>) {
+pub fn got(rig: &mut Rig) -> (Vec<Got>, Vec<Told>) {
     let (mut publishes, mut ids) = (Vec::new(), Vec::new());
     for (frame, beside) in rig.heard_bodies() {
         match frame {
@@ -57,12 +57,12 @@ fn got(rig: &mut Rig) -> (Vec<Got>, Vec<Told>) {
     (publishes, ids)
 }
 
-fn counters(rig: &mut Rig) -> Vec<u64> {
+pub fn counters(rig: &mut Rig) -> Vec<u64> {
     got(rig).0.iter().map(|got| got.counter).collect()
 }
 
 /// The broker opens the topic, with all its records.
-fn open(rig: &mut Rig, script: &Script) {
+pub fn open(rig: &mut Rig, script: &Script) {
     let heard = rig.heard();
     let [ClientFrame::Open { request, start: Start::RecordsOnly, .. }] = heard[..] else {
         panic!("{heard:?}")
@@ -72,13 +72,13 @@ fn open(rig: &mut Rig, script: &Script) {
     rig.say(&frames);
 }
 
-fn bob_in(seed: u64) -> (Rig, Script) {
+pub fn bob_in(seed: u64) -> (Rig, Script) {
     let rig = Rig::connected("bob");
     let script = Script::new(&rig.world, "a/b", "alice", &["bob"], seed);
     (rig, script)
 }
 
-fn publish(rig: &mut Rig, content: &[u8]) -> Ticket {
+pub fn publish(rig: &mut Rig, content: &[u8]) -> Ticket {
     rig.client.publish(&topic("a/b"), content).expect("there is room")
 }
 
@@ -86,7 +86,7 @@ fn published(counter: u64, offset: u64) -> BrokerFrame {
     BrokerFrame::Published { slot: 0, topic: HANDLE, counter: Counter(counter), offset: Offset(offset) }
 }
 
-fn refused(counter: u64, code: RefuseCode, detail: u64) -> BrokerFrame {
+pub fn refused(counter: u64, code: RefuseCode, detail: u64) -> BrokerFrame {
     BrokerFrame::PublishRefused { slot: 0, topic: HANDLE, counter: Counter(counter), code, detail }
 }
 

@@ -129,7 +129,7 @@ fn a_log_that_is_another_one_is_told() {
     frames.extend(script.all_records(me(&rig)));
     frames.push(script.sender());
     rig.say(&frames);
-    deliver(&mut rig, &script, 2, 3);
+    deliver(&mut rig, &script, 2, 0);
     let events = rig.events();
     let [Event::Opened(opened), Event::Message(_)] = &events[..] else { panic!("{events:?}") };
     assert_eq!((opened.notice, opened.incarnation), (StartNotice::OtherIncarnation, Incarnation(9)));
