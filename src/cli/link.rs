@@ -10,12 +10,14 @@ use super::access::{Base, CRL_FILE, Me};
 use super::args::Access;
 use super::error::{CliError, Exit};
 use super::output::note;
+use super::pinfile::PinFile;
 use super::state::State;
 use super::system;
 use super::units::show_duration;
 use crate::base::ids::Fingerprint;
 use crate::base::names::Name;
 use crate::base::{Mono, Now};
+use crate::client::pins::Pins;
 use crate::client::{Answer, Client, ClientConfig, ClientIdentity, Connected, Disconnect, Event, Ticket};
 use crate::net::SystemEntropy;
 use crate::net::client::{Address, Connection};
@@ -28,6 +30,11 @@ pub struct Link {
     pub name: Name,
     pub fingerprint: Fingerprint,
     pub state: State,
+    pins: PinFile,
+    /// When what is remembered is to be kept, if it has changed.
+    keep_at: Option<Mono>,
+    /// How long that took the last time.
+    keeping: Duration,
 }
 
 impl Link {
@@ -38,10 +45,20 @@ impl Link {
         let entropy = SystemEntropy::new().map_err(|e| CliError::other(e.to_string()))?;
         let config = ClientConfig { host: address.host.clone(), ..ClientConfig::default() };
         let identity = ClientIdentity { certificate: certificate.clone(), key };
-        let core = Client::new(config, identity, trust, Box::new(entropy));
+        let pins = PinFile::new(state.clone());
+        let core = Client::new(config, identity, trust, pins.read()?, Box::new(entropy));
         let connection = Connection::new(address.clone(), core).map_err(poll_failed)?;
         let (name, fingerprint) = (certificate.name().clone(), certificate.fingerprint());
-        Ok(Link { connection, address, name, fingerprint, state })
+        Ok(Link {
+            connection,
+            address,
+            name,
+            fingerprint,
+            state,
+            pins,
+            keep_at: None,
+            keeping: Duration::ZERO,
+        })
     }
 
     /// Prepares and connects: what every one-shot verb begins with. `wait` is how long to keep
@@ -83,8 +100,8 @@ impl Link {
             .remedy("is sealmqd running there? -h HOST -p PORT say where")
     }
 
-    /// The next event that a verb may care about. Nothing: `deadline` has passed, or the waker
-    /// was used. An end for good is an error; notices are said.
+    /// The next event that a verb may care about. Nothing: `deadline` has passed, the waker
+    /// was used, or something was kept. An end for good is an error; notices are said.
     pub fn next(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
         loop {
             match self.next_or_notice(deadline)? {
@@ -97,7 +114,10 @@ impl Link {
     /// The same, for a caller that says notices itself.
     pub fn next_or_notice(&mut self, deadline: Option<Mono>) -> Result<Option<Event>, CliError> {
         loop {
-            match self.connection.wait(deadline).map_err(poll_failed)? {
+            let until = [deadline, self.keep_at].into_iter().flatten().min();
+            let event = self.connection.wait(until).map_err(poll_failed)?;
+            self.keep_pins_in_time();
+            match event {
                 Some(Event::CrlUpdated { der, number }) => self.keep_crl(&der, number),
                 Some(Event::Disconnected { reason, fatal: true, .. }) => return Err(reason.into()),
                 other => return Ok(other),
@@ -152,12 +172,47 @@ impl Link {
         }
     }
 
+    /// What the client remembers of others.
+    pub fn pins(&self) -> &Pins {
+        self.connection.client().pins()
+    }
+
+    /// Keeps what is remembered, a while after it has changed: what changes a moment later goes with it.
+    fn keep_pins_in_time(&mut self) {
+        let now = self.now().mono;
+        if self.keep_at.is_none() && self.core().take_pins_change() {
+            // A long file on a slow disk is not to be all that we do.
+            self.keep_at = Some(now + KEEP_INTERVAL.max(self.keeping * 20));
+        }
+        if self.keep_at.is_some_and(|at| now >= at) {
+            self.keep_pins();
+            self.keeping = self.now().mono.since(now);
+        }
+    }
+
+    fn keep_pins(&mut self) {
+        self.keep_at = None;
+        self.core().take_pins_change();
+        if self.pins.try_to_keep(self.connection.client().pins()) {
+            self.core().pins_kept();
+        }
+    }
+
     /// Keeps the list. If another program of ours keeps an older one meanwhile, that is mended
     /// at the next session; each program refuses lists older than those it has read.
     fn keep_crl(&mut self, der: &[u8], number: u64) {
         debug!("revocation list {number} is in force");
         if let Err(error) = self.state.update(CRL_FILE, |_| Ok(der.to_vec())) {
             note(&format!("the new revocation list holds, but is not kept: {error}"));
+        }
+    }
+}
+
+impl Drop for Link {
+    /// However a verb ends, what it has learned is kept.
+    fn drop(&mut self) {
+        if self.keep_at.is_some() || self.core().take_pins_change() {
+            self.keep_pins();
         }
     }
 }
@@ -177,6 +232,8 @@ fn poll_failed(error: io::Error) -> CliError {
 pub const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// A broker that is busy is there: a thousand clients may have come back at once.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two writes of what is remembered.
+const KEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// For one answer. A lost connection shows earlier.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// For the goodbye.

@@ -14,6 +14,7 @@ pub mod keygen;
 pub mod link;
 pub mod output;
 pub mod payload;
+pub mod pinfile;
 mod remedies;
 pub mod shell;
 pub mod state;
@@ -77,6 +78,7 @@ fn run(args: Args, around: Surroundings) -> Result<(), CliError> {
         }
         Verb::Ping { count, access, patience } => verbs::list::ping(&base()?, count, &access, patience),
         Verb::Fingerprint { who, identity } => verbs::fingerprint::run(&base()?, &who, &identity),
+        Verb::Trust(verb) => verbs::trust::run(&base()?, &verb),
         Verb::Stats { access, patience } => verbs::list::stats(&base()?, &access, patience),
         Verb::Shell { access } => shell::run(&base()?, &access),
         Verb::Ca(verb) => say(&verb.run(&found(home.as_deref())?)?),

@@ -2,7 +2,9 @@
 
 use super::error::{CliError, Exit};
 use super::payload::PayloadError;
-use crate::client::{Disconnect, Failure};
+use crate::base::ids::Fingerprint;
+use crate::base::names::{Name, TopicName};
+use crate::client::{Disconnect, Failure, IntegrityFault};
 
 impl From<PayloadError> for CliError {
     fn from(error: PayloadError) -> CliError {
@@ -61,15 +63,49 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
             "who may create which names stands in the broker's configuration, under create_rules".to_owned()
         }
         Failure::NoKey(_) => "wait until the topic's owner has granted it, then try again".to_owned(),
-        Failure::Integrity(topic, _) => {
+        Failure::Integrity(topic, fault) => fault_remedy(topic, fault).unwrap_or_else(|| {
             format!("do not go on with {topic} before you know why; ask its owner over another way")
-        }
+        }),
+        Failure::PeerChanged { name, now, .. } => peer_remedy(name, now),
         Failure::TwoKeys { .. } => "`sealmq ca revoke` does that, on the CA's host".to_owned(),
         Failure::UnknownClients(_) => "`sealmq ping --as NAME` connects once".to_owned(),
         Failure::TooLarge { .. } => "publish it in parts".to_owned(),
         _ => return None,
     };
     Some(remedy)
+}
+
+/// What to do about something that was not believed, if there is more to it than caution.
+pub fn fault_remedy(topic: &TopicName, fault: &IntegrityFault) -> Option<String> {
+    let remedy = match fault {
+        IntegrityFault::PeerChanged { name, now, .. } => peer_remedy(name, now),
+        IntegrityFault::OwnerChanged { pinned_name, now_name, .. } => format!(
+            "ask {pinned_name} and {now_name} over another way; if this really is the topic that you want, \
+             `sealmq trust forget {topic}` drops what is known of the old one"
+        ),
+        IntegrityFault::NotOwnedBy { expected, .. } => {
+            format!("ask {expected} for the topic's name; --owner says whose it has to be")
+        }
+        IntegrityFault::OlderChain { .. } | IntegrityFault::OtherHistory | IntegrityFault::OtherLog => {
+            format!(
+                "was the broker's disk set back to an older state? whoever runs it knows; if that explains it, \
+             `sealmq trust forget {topic}` begins anew"
+            )
+        }
+        IntegrityFault::RevokedSigner { name } => format!(
+            "an owner or admin other than {name} mends that with `sealmq rotate {topic}`, or by removing {name}"
+        ),
+        _ => return None,
+    };
+    Some(remedy)
+}
+
+fn peer_remedy(name: &Name, now: &Fingerprint) -> String {
+    format!(
+        "ask {name} over another way, where `sealmq fingerprint` shows it; `sealmq trust show {name}` says \
+         since when the old one is pinned; if {name} really has a new key:\n\
+         sealmq trust replace {name} --fingerprint {now}"
+    )
 }
 
 fn disconnect_remedy(reason: &Disconnect) -> Option<String> {

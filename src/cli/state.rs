@@ -1,9 +1,8 @@
 //! The state folder: what this computer remembers for an identity between two runs.
 //!
 //! One folder for each fingerprint, readable by its owner alone; files are replaced as a
-//! whole, under a lock.
+//! whole, under a lock. Where there can be no such folder, nothing is remembered.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,20 +10,16 @@ use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::keyfiles;
+use super::output::note;
 use super::surroundings::Surroundings;
 use crate::base::ids::Fingerprint;
-use crate::base::names::Name;
 
 /// The folder of one identity.
 #[derive(Clone, Debug)]
 pub struct State {
     folder: PathBuf,
-}
-
-/// The fingerprints that this computer has seen before.
-pub struct Seen {
-    state: State,
-    known: BTreeSet<Fingerprint>,
+    /// There is no such folder, and none can be made: nothing is remembered.
+    is_missing: bool,
 }
 
 impl State {
@@ -35,8 +30,16 @@ impl State {
                 .remedy("set HOME, or XDG_STATE_HOME to a folder that you can write"));
         };
         let folder = state.join("sealmq").join(me.to_string());
-        keyfiles::make_folder(&folder, true)?;
-        Ok(State { folder })
+        let made = keyfiles::make_folder(&folder, true);
+        if let Err(error) = &made {
+            note(&format!("nothing is remembered between two runs: {error}"));
+        }
+        Ok(State { folder, is_missing: made.is_err() })
+    }
+
+    /// Whether there is no folder to keep anything in; that was said.
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
     }
 
     /// A file in it.
@@ -48,6 +51,7 @@ impl State {
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, CliError> {
         let path = self.path(name);
         match fs::read(&path) {
+            _ if self.is_missing => Ok(None),
             Ok(content) => Ok(Some(content)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(keyfiles::cannot("read", &path, &e)),
@@ -72,50 +76,6 @@ impl State {
     }
 }
 
-impl Seen {
-    pub fn open(state: State) -> Result<Seen, CliError> {
-        let known = parse(&state, state.read(SEEN_FILE)?)?;
-        Ok(Seen { state, known })
-    }
-
-    pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
-        self.known.contains(fingerprint)
-    }
-
-    /// Remembers these from now on.
-    pub fn remember(&mut self, new: &[(Fingerprint, Name)]) -> Result<(), CliError> {
-        if new.iter().all(|(fingerprint, _)| self.known.contains(fingerprint)) {
-            return Ok(());
-        }
-        let state = self.state.clone();
-        state.update(SEEN_FILE, |content| {
-            // Another program of ours may have written since it was read.
-            self.known.append(&mut parse(&state, content.clone())?);
-            let mut content = content.unwrap_or_default();
-            for (fingerprint, name) in new {
-                if self.known.insert(*fingerprint) {
-                    content.extend_from_slice(format!("{fingerprint} {name}\n").as_bytes());
-                }
-            }
-            Ok(content)
-        })
-    }
-}
-
-/// A line for each: the fingerprint, and a name for people.
-fn parse(state: &State, content: Option<Vec<u8>>) -> Result<BTreeSet<Fingerprint>, CliError> {
-    let text = String::from_utf8_lossy(content.as_deref().unwrap_or_default()).into_owned();
-    let fingerprints = text.lines().enumerate().map(|(index, line)| {
-        let first = line.split(' ').next().and_then(Fingerprint::parse_hex);
-        first.ok_or_else(|| {
-            let path = state.path(SEEN_FILE);
-            CliError::other(format!("{}, line {}: not a fingerprint", path.display(), index + 1))
-                .remedy("take the line out; whoever it named will count as new once")
-        })
-    });
-    fingerprints.collect()
-}
-
 /// Writes beside, then renames, so that a reader sees the old file or the new one.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
@@ -129,8 +89,6 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options.write(true).mode(0o600)
 }
 
-const SEEN_FILE: &str = "seen";
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -141,48 +99,40 @@ mod tests {
         Surroundings { state: Some(folder.path().to_owned()), ..Surroundings::default() }
     }
 
-    fn somebody(byte: u8, name: &str) -> (Fingerprint, Name) {
-        (Fingerprint([byte; 32]), Name::parse(name).expect("a good name"))
-    }
-
     #[test]
-    fn what_was_seen_stays_seen() {
+    fn files_are_ours_alone_and_replaced_as_a_whole() {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let me = Fingerprint([9; 32]);
-        let open = || Seen::open(State::open(&around(&folder), me).expect("a folder")).expect("readable");
-        let (mut one, mut other) = (open(), open());
-        assert!(!one.contains(&Fingerprint([1; 32])));
-        one.remember(&[somebody(1, "alice")]).expect("written");
-        other.remember(&[somebody(2, "bob"), somebody(1, "alice")]).expect("written");
-        assert!(other.contains(&Fingerprint([1; 32])));
-        let again = open();
-        assert!(again.contains(&Fingerprint([1; 32])) && again.contains(&Fingerprint([2; 32])));
-        let path = again.state.path(SEEN_FILE);
-        assert_eq!(fs::read_to_string(&path).expect("text").lines().count(), 2);
-        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        let parent = path.parent().expect("a folder");
-        assert_eq!(fs::metadata(parent).expect("there").permissions().mode() & 0o777, 0o700);
+        let state = State::open(&around(&folder), Fingerprint([9; 32])).expect("a folder");
+        assert_eq!(state.read("a").expect("readable"), None);
+        state.update("a", |before| Ok(before.unwrap_or_default())).expect("written");
+        state.update("a", |before| Ok([before.expect("there"), b"x".to_vec()].concat())).expect("written");
+        assert_eq!(state.read("a").expect("readable").as_deref(), Some(&b"x"[..]));
+        let failed = state.update("a", |_| Err(CliError::other("no")));
+        assert_eq!(failed, Err(CliError::other("no")));
+        assert_eq!(state.read("a").expect("readable").as_deref(), Some(&b"x"[..]));
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(&state.path("a")), mode(&state.folder)), (0o600, 0o700));
     }
 
     #[test]
     fn each_identity_has_its_own() {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let open = |byte| {
-            let state = State::open(&around(&folder), Fingerprint([byte; 32])).expect("a folder");
-            Seen::open(state).expect("readable")
-        };
-        open(1).remember(&[somebody(7, "carol")]).expect("written");
-        assert!(open(1).contains(&Fingerprint([7; 32])));
-        assert!(!open(2).contains(&Fingerprint([7; 32])));
+        let open = |byte| State::open(&around(&folder), Fingerprint([byte; 32])).expect("a folder");
+        open(1).update("a", |_| Ok(b"x".to_vec())).expect("written");
+        assert!(open(1).read("a").expect("readable").is_some());
+        assert!(open(2).read("a").expect("readable").is_none());
     }
 
     #[test]
-    fn a_damaged_file_is_named_with_its_line() {
+    fn where_there_can_be_no_folder_there_is_nothing() {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let state = State::open(&around(&folder), Fingerprint([1; 32])).expect("a folder");
-        fs::write(state.path(SEEN_FILE), format!("{} a\nrubbish\n", Fingerprint([3; 32]))).expect("written");
-        let error = Seen::open(state).err().expect("damaged").to_string();
-        assert!(error.contains("seen, line 2"), "{error}");
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("written");
+        let around = Surroundings { state: Some(file), ..Surroundings::default() };
+        let state = State::open(&around, Fingerprint([1; 32])).expect("not worth an error");
+        assert!(state.is_missing());
+        assert_eq!(state.read("a").expect("nothing"), None);
+        assert!(state.update("a", |_| Ok(Vec::new())).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::base::Mono;
 use crate::base::ids::Offset;
 use crate::base::names::{TopicFilter, TopicName};
+use crate::cli::remedies;
 use crate::cli::units::show_duration;
 use crate::client::{Connected, Disconnect, Integrity, Opened};
 use crate::wire::values::{Notice, RefuseCode};
@@ -59,7 +60,9 @@ pub fn unbelieved(fault: &Integrity) -> String {
     let place = fault.offset.map_or(String::new(), |offset| format!(", offset {offset}"));
     let sender = fault.sender.as_ref().map_or(String::new(), |sender| format!(", said to be of {sender}"));
     let stopped = if fault.stopped { "; the topic is given up" } else { "" };
-    format!("NOT BELIEVED: {}{place}{sender}: {}{stopped}", fault.topic, fault.fault)
+    let remedy = remedies::fault_remedy(&fault.topic, &fault.fault);
+    let remedy = remedy.map_or(String::new(), |remedy| format!("\n  {}", remedy.replace('\n', "\n  ")));
+    format!("NOT BELIEVED: {}{place}{sender}: {}{stopped}{remedy}", fault.topic, fault.fault)
 }
 
 /// How long it took, for people.

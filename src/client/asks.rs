@@ -210,6 +210,7 @@ impl Client {
 
     /// Whatever waits for a topic that could not be opened will not come.
     fn open_refused(&mut self, name: &TopicName, code: RefuseCode, failure: &Failure) {
+        self.remember_read();
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.link = topic::Link::Closed;
         let was_delivered = topic.delivery.take().is_some();

@@ -252,6 +252,7 @@ impl Client {
             return self.answer(creation.ticket, Err(Failure::Nonsense("the topic was not made yet")));
         };
         making.handle = making.handle.or(handle);
+        self.pin_made(&making.chain);
         if !making.left.is_empty() {
             return self.start(Ask::Create(creation));
         }
@@ -269,6 +270,7 @@ impl Client {
     fn send_step(&mut self, request: RequestId, creation: &mut Creation) -> Result<(), Failure> {
         if let Stage::Gathering(_) = creation.stage {
             let left = creation.choose(&self.identity.certificate)?;
+            self.check_chosen(&left)?;
             let making = Making::begin(&creation.request, left, self)?;
             creation.stage = Stage::Making(Box::new(making));
         }

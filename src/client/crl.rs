@@ -88,6 +88,7 @@ impl Client {
             }
             Err(fault) => self.events.push(Event::Notice(Notice::CrlRefused(fault.to_string()))),
         }
+        self.judge_signers()?;
         self.judge_broker()
     }
 

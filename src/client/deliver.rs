@@ -1,7 +1,7 @@
 //! What a topic's log brings: records, senders, messages, and marks of where they stand.
 
 use super::delivery::Delivery;
-use super::event::{Event, Integrity, Message, Notice};
+use super::event::{Event, Integrity, Message};
 use super::failure::IntegrityFault;
 use super::link::End;
 use super::pins::Place;
@@ -49,9 +49,8 @@ impl Client {
             entropy: &mut *self.entropy,
         };
         let mut taken = topic.records.take(number, incoming, &mut reader);
-        let is_replaced = matches!(taken, Err(IntegrityFault::OtherTopic { .. }))
-            && topic.records.is_succeeded_by(incoming, &reader);
-        if is_replaced {
+        if matches!(taken, Err(IntegrityFault::OtherTopic { .. })) {
+            // Whether its owner may put another topic in its place, what is remembered says.
             topic.records = Records::default();
             topic.publishing.restart();
             taken = topic.records.take(number, incoming, &mut reader);
@@ -64,20 +63,20 @@ impl Client {
         {
             delivery.next = offset.next();
         }
-        if is_replaced && taken.is_ok() {
-            self.notice(Notice::TopicReplaced { topic: name.clone() });
-        }
-        if let Err(fault) = taken {
+        if let Err(fault) = taken.and_then(|()| self.judge_record(&name, number)) {
             self.stop(&name, Some(offset), fault);
         }
-        Ok(())
+        self.judge_signer(&name)
     }
 
     /// Gives a topic up: its records are not what they should be.
-    fn stop(&mut self, name: &TopicName, offset: Option<Offset>, fault: IntegrityFault) {
+    pub(super) fn stop(&mut self, name: &TopicName, offset: Option<Offset>, fault: IntegrityFault) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.stopped = Some(fault.clone());
+        topic.suspended = None;
         topic.delivery = None;
+        // What was read of it last may not have been the topic's.
+        self.read_on.remove(name);
         let topic = name.clone();
         let integrity = Integrity { topic, offset, sender: None, counter: None, fault, stopped: true };
         self.events.push(Event::Integrity(integrity));
@@ -91,8 +90,9 @@ impl Client {
     ) -> Result<(), End> {
         let topic = self.name_of(handle)?;
         let delegation = self.senders.judge(claim, &self.trust);
-        let Some(open) = self.topics.get_mut(&topic).and_then(Topic::open) else { return Ok(()) };
         let Claim { publisher, fingerprint, name, .. } = claim;
+        let delegation = delegation.and_then(|good| self.meet_sender(name, fingerprint).map(|()| good));
+        let Some(open) = self.topics.get_mut(&topic).and_then(Topic::open) else { return Ok(()) };
         if !open.name_sender(number, Sender { publisher, fingerprint, name: name.clone(), delegation }) {
             return Err(End::protocol("one number for two senders"));
         }
@@ -103,6 +103,9 @@ impl Client {
         let name = self.name_of(handle)?;
         let shows = self.shows_messages();
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
+        if topic.passes_over() {
+            return Ok(());
+        }
         let Link::Open(open) = &topic.link else { return Ok(()) };
         let Some(delivery) = topic.delivery.as_mut().filter(|_| open.delivering && shows) else {
             return Ok(());
@@ -111,6 +114,7 @@ impl Client {
         let mut faults = Vec::new();
         let content = take_message(delivery, &topic.records, sender, m, body, &mut faults);
         let sender = sender.map(|s| (s.name.clone(), s.fingerprint));
+        self.has_read(&name);
         for fault in faults {
             let (offset, counter) = (Some(m.offset), Some(m.counter));
             let (topic, sender) = (name.clone(), sender.as_ref().map(|(name, _)| name.clone()));
@@ -145,9 +149,18 @@ impl Client {
         if let Some(open) = topic.open() {
             open.settled = true;
         }
+        self.judge_settled(&name);
+        self.judge_signer(&name)?;
+        let Some(topic) = self.topics.get_mut(&name).filter(|topic| topic.stopped.is_none()) else {
+            return Ok(());
+        };
+        if topic.passes_over() {
+            return Ok(());
+        }
         let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.pass(next, &topic.records);
         let is_news = !std::mem::replace(&mut delivery.caught_up, true);
+        self.has_read(&name);
         skipped.into_iter().for_each(|fault| self.report(&name, next, fault));
         if is_news {
             self.events.push(Event::CaughtUp { topic: name, next });
@@ -158,9 +171,15 @@ impl Client {
     pub(super) fn gap(&mut self, handle: TopicHandle, from: Offset, to: Offset) -> Result<(), End> {
         let name = self.name_of(handle)?;
         let shows = self.shows_messages();
-        let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
+        let Some(topic) = self.topics.get_mut(&name).filter(|topic| topic.stopped.is_none()) else {
+            return Ok(());
+        };
+        if topic.passes_over() {
+            return Ok(());
+        }
         let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.gap(from, to, &topic.records);
+        self.has_read(&name);
         skipped.into_iter().for_each(|fault| self.report(&name, from, fault));
         self.events.push(Event::Gap { topic: name, from, to });
         Ok(())

@@ -137,6 +137,9 @@ pub enum Notice {
     BrokerCrlOlder { ours: u64, broker: u64 },
     /// The broker's log of this topic is gone, and the same owner has made it anew.
     TopicReplaced { topic: TopicName },
+    /// A newer record, or revocation list, has mended a topic whose newest record was signed by somebody
+    /// revoked.
+    SignerGood { topic: TopicName },
     /// The broker's clock and ours are more than five minutes apart.
     ClocksDiffer { broker: Wall, here: Wall },
 }
@@ -258,6 +261,9 @@ impl fmt::Display for Notice {
             }
             Notice::TopicReplaced { topic } => {
                 write!(f, "{topic} is a new topic of the same owner; what was in the old one is gone")
+            }
+            Notice::SignerGood { topic } => {
+                write!(f, "{topic} goes on: its newest membership record is signed by somebody in force")
             }
             Notice::ClocksDiffer { broker, here } => {
                 write!(f, "the broker's clock says {broker}, this host's {here}")

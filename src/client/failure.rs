@@ -33,6 +33,12 @@ pub enum Failure {
         name: Name,
         fingerprints: Vec<Fingerprint>,
     },
+    /// The name is pinned to another key than the one that it came with.
+    PeerChanged {
+        name: Name,
+        pinned: Fingerprint,
+        now: Fingerprint,
+    },
     /// The broker knows no client of these names.
     UnknownClients(Vec<Name>),
     /// The broker knows the client, but its certificate is not good; says why.
@@ -96,6 +102,19 @@ pub enum IntegrityFault {
     OtherTopic { before: TopicId, now: TopicId },
     /// The records are not those that were seen before: an older state, or a fork.
     OtherHistory,
+    /// The topic of this name belongs to another owner than the one that is remembered.
+    OwnerChanged { pinned: Fingerprint, pinned_name: Name, now: Fingerprint, now_name: Name },
+    /// The topic's owner is not the one that the caller insists on.
+    NotOwnedBy { expected: Name, now: Fingerprint, now_name: Name },
+    /// There are fewer records than were seen before; the numbers of the newest then and now.
+    OlderChain { pinned: u32, now: u32 },
+    /// The same topic in another log: what was in the first was put aside.
+    OtherLog,
+    /// The name is pinned to another key than the one that it came with.
+    PeerChanged { name: Name, pinned: Fingerprint, now: Fingerprint },
+    /// The newest membership record is signed by somebody whose certificate was revoked. Passes with a
+    /// record of somebody else.
+    RevokedSigner { name: Name },
     /// The wrap is not the one that the record names.
     WrongWrap,
     /// The wrap does not open with our key.
@@ -173,7 +192,7 @@ impl Failure {
             Failure::ConnectionLost => 3,
             Failure::NotMember(_) | Failure::MayNotCreate(_) => 5,
             Failure::NoKey(_) => 6,
-            Failure::Integrity(..) | Failure::TwoKeys { .. } => 7,
+            Failure::Integrity(..) | Failure::TwoKeys { .. } | Failure::PeerChanged { .. } => 7,
             Failure::BadClient { .. } => 4,
             _ => 1,
         }
@@ -241,6 +260,7 @@ impl fmt::Display for Failure {
                 fingerprints.iter().try_for_each(|key| write!(f, " {}", key.short()))?;
                 write!(f, "; revoke all but one")
             }
+            Failure::PeerChanged { name, pinned, now } => peer_changed(f, name, pinned, now),
             Failure::UnknownClients(names) => {
                 write!(f, "the broker knows no client of the name")?;
                 names.iter().try_for_each(|name| write!(f, " {name}"))?;
@@ -307,6 +327,29 @@ impl fmt::Display for IntegrityFault {
             IntegrityFault::OtherHistory => {
                 write!(f, "its membership records are not those that were seen before")
             }
+            IntegrityFault::OwnerChanged { pinned, pinned_name, now, now_name } => {
+                write!(
+                    f,
+                    "it was known as a topic of {pinned_name} (sha256:{pinned}), but this one was made by \
+                     {now_name} (sha256:{now})"
+                )
+            }
+            IntegrityFault::NotOwnedBy { expected, now, now_name } => {
+                write!(f, "it was made by {now_name} (sha256:{now}), not by {expected}")
+            }
+            IntegrityFault::OlderChain { pinned, now } => {
+                write!(
+                    f,
+                    "its membership ends at record {now}, but record {pinned} was seen before: an older state"
+                )
+            }
+            IntegrityFault::OtherLog => {
+                write!(f, "it is in another log than before: its messages were put aside")
+            }
+            IntegrityFault::PeerChanged { name, pinned, now } => peer_changed(f, name, pinned, now),
+            IntegrityFault::RevokedSigner { name } => {
+                write!(f, "its newest membership record is signed by {name}, whose certificate was revoked")
+            }
             IntegrityFault::WrongWrap => write!(f, "the wrapped key is not the one that the record names"),
             IntegrityFault::BadWrap => write!(f, "the wrapped key does not open with your key"),
             IntegrityFault::WrongKey => write!(f, "the key is not the one that the record commits to"),
@@ -351,6 +394,15 @@ impl fmt::Display for IntegrityFault {
             IntegrityFault::NoKey { epoch } => write!(f, "there is no key for its epoch {epoch}"),
         }
     }
+}
+
+fn peer_changed(
+    f: &mut fmt::Formatter<'_>,
+    name: &Name,
+    pinned: &Fingerprint,
+    now: &Fingerprint,
+) -> fmt::Result {
+    write!(f, "the key of {name} has changed: sha256:{pinned} was pinned, sha256:{now} came now")
 }
 
 impl std::error::Error for Failure {}

@@ -12,6 +12,7 @@
 //!                                    ├─ subscribe  filters, topics, resumption
 //!                                    ├─ create     certificates, first records
 //!                                    └─ crl        the revocation list
+//! memory      what comes against what is remembered ── pins
 //! asks        requests under way            keyring, body   the only holders of topic keys
 //! ```
 
@@ -26,6 +27,7 @@ mod events;
 pub mod failure;
 mod keyring;
 mod link;
+mod memory;
 mod outbox;
 pub mod pins;
 mod publish;
@@ -49,6 +51,7 @@ use create::Creation;
 use events::Events;
 use link::Phase;
 use outbox::Outbox;
+use pins::Pins;
 use senders::Senders;
 use signing::Signing;
 use subscribe::Subscription;
@@ -120,17 +123,26 @@ pub struct Client {
     /// Whether [`Event::Closed`] was told.
     is_closed: bool,
     last_ticket: u64,
+    pins: Pins,
+    /// Topics that were read on since that was noted there.
+    read_on: BTreeSet<TopicName>,
+    /// Whether they have changed since the caller last asked.
+    pins_changed: bool,
+    /// The owners that the caller insists on.
+    expected_owners: Vec<(TopicFilter, Name)>,
 }
 
 /// How long answers are waited for after [`Client::exit`].
 const EXIT_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// `certificate` and `key` belong together; the driver dials and then calls [`Client::connect`].
+    /// `certificate` and `key` belong together, `pins` are what an earlier run of this identity has
+    /// remembered; the driver dials and then calls [`Client::connect`].
     pub fn new(
         config: ClientConfig,
         identity: ClientIdentity,
         trust: Trust,
+        pins: Pins,
         entropy: Box<dyn Entropy>,
     ) -> Client {
         Client {
@@ -155,6 +167,10 @@ impl Client {
             exit_sent: false,
             is_closed: false,
             last_ticket: 0,
+            pins,
+            read_on: BTreeSet::new(),
+            pins_changed: false,
+            expected_owners: Vec::new(),
         }
     }
 

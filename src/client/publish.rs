@@ -36,7 +36,7 @@ impl Client {
         }
         let ticket = self.ticket();
         let max = self.message_bytes_max();
-        if let Some(failure) = self.why_not(topic) {
+        if let Some(failure) = self.why_not(topic).or_else(|| self.why_suspended(topic)) {
             self.answer(ticket, Err(failure));
         } else if content.len() > max {
             self.answer(ticket, Err(Failure::TooLarge { bytes: content.len(), max }));
@@ -89,6 +89,9 @@ impl Client {
         }
         for name in self.watched.clone() {
             self.advance_topic(&name);
+            if !self.is_connected() {
+                return;
+            }
             if self.topics.get(&name).is_none_or(Topic::is_idle) {
                 self.watched.remove(&name);
             }
@@ -106,6 +109,17 @@ impl Client {
             Link::Open(_) => {}
         }
         let is_settled = topic.settle(self.now.mono);
+        if is_settled {
+            self.judge_settled(name);
+            if let Err(end) = self.judge_signer(name) {
+                return self.end(end);
+            }
+            if self.topics.get(name).is_none_or(|topic| topic.stopped.is_some()) {
+                return self.advance_topic(name);
+            }
+        }
+        self.fail_suspended(name);
+        let Some(topic) = self.topics.get_mut(name) else { return };
         if let Some(consequence) = topic.publishing.settle(self.now.mono) {
             self.follow(name, consequence);
         }
@@ -122,7 +136,13 @@ impl Client {
         let in_flight: usize = topics.map(|topic| topic.publishing.in_flight()).sum();
         let mut room = self.window().saturating_sub(in_flight);
         let now = self.now;
-        if self.topics.get(name).and_then(Sealing::of).is_none() {
+        let Some(topic) = self.topics.get(name) else { return };
+        // A record that mends it may be on its way; once all have come, those who wait are told.
+        if topic.records.revoked_signer(&self.trust).is_some() {
+            return;
+        }
+        let is_reached = topic.records_seen().is_some_and(|seen| self.pins.are_reached(name, seen));
+        if !is_reached || Sealing::of(topic).is_none() {
             return;
         }
         let Some((under, only_begun)) = self.publisher_for(name) else { return };

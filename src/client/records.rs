@@ -3,15 +3,15 @@
 //! Every session sends all of a topic's records again. Those that were taken before must come
 //! back as they were: a chain may grow, it never changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::failure::IntegrityFault;
 use super::keyring::{Commitment, EpochKey, Keyring};
 use crate::base::Entropy;
 use crate::base::ids::{Epoch, Fingerprint, Offset, RecordHash, TopicId};
-use crate::base::names::TopicName;
+use crate::base::names::{Name, TopicName};
 use crate::chain::{Chain, ChainError, Delta, Role as MemberRole, record_hash, signer_of};
-use crate::crypto::cert::{Certificate, Role, Trust};
+use crate::crypto::cert::{Certificate, Role, Serial, Trust};
 use crate::crypto::key::PrivateKey;
 
 /// The records of one topic, from its genesis on.
@@ -22,6 +22,12 @@ pub struct Records {
     taken: Vec<Taken>,
     /// Where each epoch begins, by epoch.
     epochs: Vec<Offset>,
+    /// Whom records have named since that was last asked, in order.
+    named: Vec<(Name, Fingerprint)>,
+    /// Who signed the newest record.
+    newest_signer: Option<Fingerprint>,
+    /// The certificates under which records were signed; who renews one has several.
+    signers: HashMap<Fingerprint, BTreeSet<Serial>>,
     /// For all who are members or were: from where on they may publish, and from where on not.
     senders: HashMap<Fingerprint, Vec<(Offset, bool)>>,
     keyring: Keyring,
@@ -34,6 +40,9 @@ struct Taken {
     /// The wrap for us that it names, and the epoch whose key is in that.
     wrap: Option<([u8; 32], Epoch)>,
 }
+
+/// Certificates of one key that are told apart.
+const SERIALS_MAX: usize = 16;
 
 /// A record as it came.
 #[derive(Clone, Copy)]
@@ -67,18 +76,34 @@ impl Records {
             Some(known) if known.hash != record_hash(incoming.record) => {
                 return Err(self.other_than(number, incoming.record));
             }
-            Some(known) => known.offset = incoming.offset,
+            Some(known) => {
+                known.offset = incoming.offset;
+                if number + 1 == self.taken.len() {
+                    // The signer may have another certificate by now, which may have been revoked.
+                    self.note_signer(&signer(incoming, reader.trust)?);
+                }
+            }
             None => self.append(incoming, reader)?,
         }
         self.take_wrap(number, incoming.wrap, reader)
     }
 
-    /// Whether this is the genesis of a topic that the same owner has made anew.
-    pub fn is_succeeded_by(&self, incoming: Incoming<'_>, reader: &Reader<'_>) -> bool {
-        let owner = self.chain.as_ref().map(Chain::owner);
-        signer(incoming, reader.trust).is_ok_and(|signer| {
-            Some(signer.fingerprint()) == owner && Chain::begin(incoming.record, signer.public_key()).is_ok()
-        })
+    /// Owner and added members, of the records that came since this was last asked.
+    pub fn take_named(&mut self) -> Vec<(Name, Fingerprint)> {
+        std::mem::take(&mut self.named)
+    }
+
+    /// The name of the newest record's signer, if `trust` holds that one's certificate for revoked.
+    pub fn revoked_signer(&self, trust: &Trust) -> Option<Name> {
+        let (chain, signer) = (self.chain.as_ref()?, self.newest_signer?);
+        let is_revoked = self.signers.get(&signer)?.iter().any(|serial| trust.is_revoked(serial));
+        // Who signs is a member until a later record says otherwise.
+        chain.member(signer).filter(|_| is_revoked).map(|member| member.name.clone())
+    }
+
+    /// A record's hash.
+    pub fn hash_of(&self, number: usize) -> Option<RecordHash> {
+        self.taken.get(number).map(|taken| taken.hash)
     }
 
     /// How many records were taken.
@@ -142,12 +167,14 @@ impl Records {
             return Err(IntegrityFault::BadRecord("is out of order".into()));
         }
         let signer = signer(incoming, reader.trust)?;
+        self.note_signer(&signer);
         let (hash, wrap) = match &mut self.chain {
             None => {
                 let chain = Chain::begin(incoming.record, signer.public_key()).map_err(bad_record)?;
                 if chain.name() != reader.topic {
                     return Err(IntegrityFault::BadRecord(format!("is that of {}", chain.name())));
                 }
+                self.named.push((chain.owner_name().clone(), chain.owner()));
                 self.senders.entry(chain.owner()).or_default().push((incoming.offset, true));
                 let hash = chain.head();
                 self.chain = Some(chain);
@@ -159,6 +186,7 @@ impl Records {
                 if change.delta().epoch.is_some() {
                     self.epochs.push(incoming.offset);
                 }
+                self.named.extend(change.delta().added.iter().map(|a| (a.name.clone(), a.fingerprint)));
                 for (who, may_send) in sender_changes(change.delta()) {
                     self.senders.entry(who).or_default().push((incoming.offset, may_send));
                 }
@@ -166,8 +194,16 @@ impl Records {
                 (hash, named.zip(chain.epoch()))
             }
         };
+        self.newest_signer = Some(signer.fingerprint());
         self.taken.push(Taken { hash, offset: incoming.offset, wrap });
         Ok(())
+    }
+
+    fn note_signer(&mut self, certificate: &Certificate) {
+        let serials = self.signers.entry(certificate.fingerprint()).or_default();
+        if serials.len() < SERIALS_MAX {
+            serials.insert(*certificate.serial());
+        }
     }
 
     fn take_wrap(

@@ -56,6 +56,7 @@ impl Client {
     /// A filter has ended: topics that no other one matches are delivered no more. In a session only
     /// those count that were sent before the end was asked for; later ones begin delivery anew.
     pub(super) fn drop_unmatched(&mut self, filter: &TopicFilter, asked: Option<RequestId>) {
+        self.remember_read();
         let subscriptions = &self.subscriptions;
         let counts = |s: &Subscription| asked.is_none() || s.request < asked;
         let holds = |name| subscriptions.iter().any(|s| counts(s) && s.filter.matches(name));
@@ -223,7 +224,7 @@ impl Client {
             Link::Open(open) if open.handle != at.handle => Err(End::protocol("two handles for one topic")),
             Link::Open(_) => Ok(()),
             _ => {
-                topic.link = Link::Open(OpenTopic::new(at.handle, now));
+                topic.link = Link::Open(OpenTopic::new(at.handle, at.incarnation, now));
                 Ok(())
             }
         }
@@ -244,7 +245,13 @@ impl Client {
                 return;
             }
             Some(delivery) => delivery.move_to(at.incarnation, at.start),
-            None => topic.delivery = Some(Delivery::new(at.incarnation, at.start)),
+            None => {
+                let known = self.pins.topics.get(&at.name).filter(|pin| pin.log == Some(at.incarnation));
+                topic.delivery = Some(match known {
+                    Some(pin) => Delivery::with_memory(at.incarnation, at.start, pin.memory()),
+                    None => Delivery::new(at.incarnation, at.start),
+                });
+            }
         }
         self.events.push(Event::Opened(at.opened()));
     }
@@ -252,6 +259,7 @@ impl Client {
     /// The broker ends a topic.
     pub(super) fn topic_ended(&mut self, handle: TopicHandle, code: RefuseCode) -> Result<(), End> {
         let name = self.name_of(handle)?;
+        self.remember_read();
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
         topic.link = Link::Closed;
         if topic.delivery.take().is_some() {

@@ -4,6 +4,7 @@ mod author;
 mod create;
 mod deliver;
 mod peer;
+mod pins;
 mod publish;
 mod renewal;
 mod rig;

@@ -1,7 +1,7 @@
 //! What the client knows of one topic: its records and keys, its place in the log, its
 //! publishes, and under which handle it is open in this session.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::delivery::Delivery;
@@ -10,7 +10,7 @@ use super::publishing::Publishing;
 use super::records::Records;
 use super::request::Ticket;
 use crate::base::Mono;
-use crate::base::ids::{Fingerprint, PublisherId, TopicHandle};
+use crate::base::ids::{Fingerprint, Incarnation, PublisherId, TopicHandle};
 use crate::base::names::Name;
 use crate::chain::Delegation;
 
@@ -25,6 +25,18 @@ pub struct Topic {
     pub members_asked: Vec<Ticket>,
     /// Why nothing is taken from this topic, or sent to it, any more.
     pub stopped: Option<IntegrityFault>,
+    /// Why nothing is delivered and published for now.
+    pub suspended: Option<Suspension>,
+    /// Names that were new when this topic's records named them, until all its records have come: what
+    /// these say of them later is their past, too.
+    pub met: BTreeSet<Name>,
+}
+
+/// The newest record's signer was revoked; a record of another one mends that.
+pub struct Suspension {
+    pub fault: IntegrityFault,
+    /// Whether something was passed over meanwhile that is to be delivered later.
+    pub missed: bool,
 }
 
 /// A topic's place in the session.
@@ -39,10 +51,13 @@ pub enum Link {
 
 pub struct OpenTopic {
     pub handle: TopicHandle,
+    pub incarnation: Incarnation,
     /// How many records this session has sent: the number of the next one.
     pub records_seen: usize,
     /// Whether all records that there were have come.
     pub settled: bool,
+    /// Whether they were held against what is remembered.
+    pub judged: bool,
     /// When they count as having come.
     pub quiet_at: Mono,
     /// Whether this session delivers messages.
@@ -69,6 +84,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 const SENDERS_MAX: usize = 4096;
 
 impl Topic {
+    /// How many records this session has sent, if the topic is open.
+    pub fn records_seen(&self) -> Option<usize> {
+        match &self.link {
+            Link::Open(open) => Some(open.records_seen),
+            _ => None,
+        }
+    }
+
     pub fn open(&mut self) -> Option<&mut OpenTopic> {
         match &mut self.link {
             Link::Open(open) => Some(open),
@@ -78,6 +101,11 @@ impl Topic {
 
     pub fn is_closed(&self) -> bool {
         matches!(self.link, Link::Closed)
+    }
+
+    /// Whether what comes now is not delivered, but once the topic goes on again.
+    pub fn passes_over(&mut self) -> bool {
+        self.suspended.as_mut().map(|suspension| suspension.missed = true).is_some()
     }
 
     /// Whether something waits for this topic.
@@ -113,11 +141,13 @@ impl Topic {
 }
 
 impl OpenTopic {
-    pub fn new(handle: TopicHandle, now: Mono) -> OpenTopic {
+    pub fn new(handle: TopicHandle, incarnation: Incarnation, now: Mono) -> OpenTopic {
         OpenTopic {
             handle,
+            incarnation,
             records_seen: 0,
             settled: false,
+            judged: false,
             quiet_at: now + SILENCE_MAX,
             delivering: false,
             senders: HashMap::new(),

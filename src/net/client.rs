@@ -126,6 +126,11 @@ impl Connection {
         &mut self.core
     }
 
+    /// To look at.
+    pub fn client(&self) -> &Client {
+        &self.core
+    }
+
     pub fn address(&self) -> &Address {
         &self.address
     }

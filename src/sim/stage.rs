@@ -19,6 +19,7 @@ use super::tamper::Tamper;
 use super::trace::{Trace, brief};
 use crate::base::{Mono, Now, Wall};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent};
+use crate::client::pins::Pins;
 use crate::client::{Client, ClientConfig};
 use crate::crypto::cert::Trust;
 use crate::crypto::cert::testing::Seeded;
@@ -155,8 +156,13 @@ impl Stage {
         let life = self.lives;
         let who = &self.cast.people()[person];
         let entropy = Seeded::new(self.seed.wrapping_mul(1_000_003).wrapping_add(life));
-        let core =
-            Client::new(self.setup.client.clone(), who.identity(), self.cast.trust(), Box::new(entropy));
+        let core = Client::new(
+            self.setup.client.clone(),
+            who.identity(),
+            self.cast.trust(),
+            Pins::default(),
+            Box::new(entropy),
+        );
         self.note(format_args!("{} starts as {life}", who.name));
         let mut player = Player::new(core, who, life, clock_ahead);
         player.is_revoked = self.revoked == Some(person);

@@ -7,3 +7,4 @@ mod reconnect;
 mod shell;
 mod support;
 mod terminal;
+mod trust;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sealmq::base::names::{Name, TopicFilter, TopicName};
+use sealmq::client::pins::Pins;
 use sealmq::client::{Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Event, MemberChoice};
 use sealmq::crypto::cert::Role;
 use sealmq::net::SystemEntropy;
@@ -23,7 +24,13 @@ fn connection(home: &Home, daemon: &Daemon, who: &str) -> Connection {
     let certificate = home.world.trust.verify(&der, Role::Client, now()).expect("a good certificate");
     let config = ClientConfig { host: "127.0.0.1".to_owned(), ..ClientConfig::default() };
     let entropy = Box::new(SystemEntropy::new().expect("the system has randomness"));
-    let core = Client::new(config, ClientIdentity { certificate, key }, home.world.trust.clone(), entropy);
+    let core = Client::new(
+        config,
+        ClientIdentity { certificate, key },
+        home.world.trust.clone(),
+        Pins::default(),
+        entropy,
+    );
     let address = Address { host: "127.0.0.1".to_owned(), port: daemon.addresses[0].port() };
     Connection::new(address, core).expect("a poll")
 }

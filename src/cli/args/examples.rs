@@ -59,6 +59,14 @@ Examples:
   sealmq fingerprint alice bob                     of certs/alice.crt and certs/bob.crt
   sealmq fingerprint /media/usb/carol.crt          of a certificate file";
 
+pub const TRUST: &str = "\
+Examples:
+  sealmq trust list                                names, their keys, and since when
+  sealmq trust list -v                             topics, their owners and newest records, too
+  sealmq trust show bob                            all of the fingerprint
+  sealmq trust replace bob --fingerprint 7d6f2ce0c2b1b3e4a5968778695a4b3c2d1e0f00112233445566778899aabbcc
+  sealmq trust forget home/kitchen                 of a topic, so that another of the name is taken";
+
 pub const STATS: &str = "\
 Examples:
   sealmq stats                                     a counter a line

@@ -5,6 +5,7 @@
 
 mod examples;
 pub mod foreign;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::client::{History, Join};
 use crate::wire::values::Durability;
 use foreign::{ForeignPub, ForeignSub};
+pub use trust::TrustVerb;
 
 /// Publish and subscribe through a broker that cannot read what it carries.
 #[derive(Debug, Parser)]
@@ -109,6 +111,9 @@ pub enum Verb {
         #[command(flatten)]
         identity: Identity,
     },
+    /// Show whose keys and which topics you know, and say that somebody's key was really replaced
+    #[command(subcommand, after_help = examples::TRUST)]
+    Trust(TrustVerb),
     /// Print the broker's counters
     #[command(after_help = examples::STATS)]
     Stats {
@@ -146,7 +151,11 @@ impl Verb {
             | Verb::Shell { access } => Some(access),
             Verb::Pub(publish) => Some(&publish.access),
             Verb::Sub(subscribe) => Some(&subscribe.access),
-            Verb::Fingerprint { .. } | Verb::Ca(_) | Verb::Keygen(_) | Verb::Completions { .. } => None,
+            Verb::Fingerprint { .. }
+            | Verb::Trust(_)
+            | Verb::Ca(_)
+            | Verb::Keygen(_)
+            | Verb::Completions { .. } => None,
         }
     }
 }

@@ -38,6 +38,7 @@ fn every_example_parses() {
         examples::MEMBERS,
         examples::PING,
         examples::FINGERPRINT,
+        examples::TRUST,
         examples::STATS,
         examples::SHELL,
         examples::COMPLETIONS,

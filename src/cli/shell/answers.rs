@@ -112,7 +112,7 @@ impl Shell {
             (Asked::Readers(topic), Answer::Clients(clients)) => {
                 self.vocabulary.set_clients(clients.iter().map(|c| c.name.to_string()));
                 let new = NewReaders::choose(&topic, self.interactive);
-                let plan = Plan::new(&topic, clients, self.link.fingerprint, &self.seen, new)?;
+                let plan = Plan::new(&topic, clients, self.link.fingerprint, self.link.pins(), new)?;
                 let must_ask = plan.must_ask(&topic);
                 self.propose(plan, must_ask)
             }
@@ -174,7 +174,6 @@ impl Shell {
 
     fn created(&mut self, plan: &Plan, created: &Created) -> Result<(), CliError> {
         plan.check(created)?;
-        plan.remember(&mut self.seen)?;
         self.vocabulary.add_topic(created.topic.as_str());
         self.say_lines(&plan.report(created), "")
     }

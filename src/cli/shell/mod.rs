@@ -23,7 +23,6 @@ use crate::cli::args::{self, Access};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
 use crate::cli::output::printable;
-use crate::cli::state::Seen;
 use crate::cli::verbs::create::Plan;
 use crate::client::{Event, Ticket};
 use complete::Vocabulary;
@@ -48,12 +47,10 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
     } else {
         (Input::script(waker), Screen::plain(colours))
     };
-    let seen = Seen::open(link.state.clone())?;
     let shell = Shell {
         link,
         input,
         screen,
-        seen,
         vocabulary,
         interactive,
         asked: HashMap::new(),
@@ -71,7 +68,6 @@ struct Shell {
     link: Link,
     input: Input,
     screen: Screen,
-    seen: Seen,
     vocabulary: Vocabulary,
     /// A person is there, who can be asked and can say when it is enough.
     interactive: bool,

@@ -81,7 +81,8 @@ impl Shell {
 
     fn create(&mut self, topic: args::NewTopic) -> Result<Course, CliError> {
         if topic.only_me {
-            let plan = Plan::new(&topic, Vec::new(), self.link.fingerprint, &self.seen, NewReaders::Include)?;
+            let plan =
+                Plan::new(&topic, Vec::new(), self.link.fingerprint, self.link.pins(), NewReaders::Include)?;
             return self.make(plan);
         }
         let ticket = self.link.core().known_clients();

@@ -10,7 +10,7 @@ use crate::cli::args::{self, Access, Patience};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
 use crate::cli::output::{Output, note, table};
-use crate::cli::state::Seen;
+use crate::client::pins::{Acquaintance, Pins};
 use crate::client::{Answer, CreateRequest, Created, Failure, KnownClient, MemberChoice};
 use crate::wire::values::Retention;
 
@@ -43,10 +43,9 @@ pub enum NewReaders {
 
 pub fn run(base: &Base, topic: &args::NewTopic, access: &Access, patience: Patience) -> Result<(), CliError> {
     let (mut link, _) = Link::open(base, access, patience.wait)?;
-    let mut seen = Seen::open(link.state.clone())?;
     let clients = if topic.only_me { Vec::new() } else { known_clients(&mut link)? };
     let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-    let plan = Plan::new(topic, clients, link.fingerprint, &seen, NewReaders::choose(topic, can_ask))?;
+    let plan = Plan::new(topic, clients, link.fingerprint, link.pins(), NewReaders::choose(topic, can_ask))?;
     plan.remarks.iter().for_each(|remark| note(remark));
     if plan.must_ask(topic) && !confirmed(&plan)? {
         return Err(CliError::other(format!("{} was not made", topic.topic))
@@ -58,7 +57,6 @@ pub fn run(base: &Base, topic: &args::NewTopic, access: &Access, patience: Patie
         _ => None,
     })?;
     plan.check(&created)?;
-    plan.remember(&mut seen)?;
     let mut output = Output::new();
     for line in plan.report(&created) {
         output.line(&line)?;
@@ -92,7 +90,7 @@ impl Plan {
         topic: &args::NewTopic,
         clients: Vec<KnownClient>,
         me: Fingerprint,
-        seen: &Seen,
+        pins: &Pins,
         new_readers: NewReaders,
     ) -> Result<Plan, CliError> {
         let mut plan = Plan { request: request(topic), readers: Vec::new(), remarks: Vec::new() };
@@ -112,7 +110,7 @@ impl Plan {
             by_name.retain(|name, _| topic.to.contains(name));
         }
         for (name, certificates) in by_name {
-            plan.consider(name, certificates, asked_for, seen)?;
+            plan.consider(name, certificates, asked_for, pins)?;
         }
         if new_readers == NewReaders::LeaveOut {
             plan.leave_out_new(asked_for)?;
@@ -146,7 +144,7 @@ impl Plan {
         name: Name,
         certificates: Vec<KnownClient>,
         asked_for: bool,
-        seen: &Seen,
+        pins: &Pins,
     ) -> Result<(), CliError> {
         let (good, bad): (Vec<_>, Vec<_>) = certificates.into_iter().partition(|c| c.fault.is_none());
         let mut fingerprints: Vec<Fingerprint> = good.iter().map(|c| c.fingerprint).collect();
@@ -154,7 +152,9 @@ impl Plan {
         fingerprints.dedup();
         match fingerprints.as_slice() {
             [fingerprint] => {
-                let new = !seen.contains(fingerprint);
+                let met = pins.check_peer(&name, *fingerprint);
+                let met = met.map_err(|changed| changed.failure(&name, *fingerprint))?;
+                let new = met == Acquaintance::New;
                 self.readers.push(Reader { name, fingerprint: *fingerprint, new });
                 Ok(())
             }
@@ -221,12 +221,6 @@ impl Plan {
             }
         }
         Ok(())
-    }
-
-    /// From now on its readers are not new.
-    pub fn remember(&self, seen: &mut Seen) -> Result<(), CliError> {
-        let readers: Vec<_> = self.readers.iter().map(|r| (r.fingerprint, r.name.clone())).collect();
-        seen.remember(&readers)
     }
 
     /// What to tell when it was made.

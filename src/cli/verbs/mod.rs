@@ -5,3 +5,4 @@ pub mod fingerprint;
 pub mod list;
 pub mod publish;
 pub mod subscribe;
+pub mod trust;

@@ -147,8 +147,13 @@ fn a_topic_made_anew_by_its_owner_is_taken_and_by_another_is_not() {
     let stolen = Script::new(&rig.world, "a/b", "carol", &["bob"], 9);
     let records = stolen.all_records(me(&rig));
     open_with(&mut rig, &stolen, &records);
-    let (before, now) = (anew.chain.topic(), stolen.chain.topic());
-    assert_eq!(faults(&mut rig), [(IntegrityFault::OtherTopic { before, now }, true)]);
+    let changed = IntegrityFault::OwnerChanged {
+        pinned: anew.chain.owner(),
+        pinned_name: name("alice"),
+        now: stolen.chain.owner(),
+        now_name: name("carol"),
+    };
+    assert_eq!(faults(&mut rig), [(changed, true)]);
 }
 
 #[test]

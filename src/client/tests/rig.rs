@@ -7,6 +7,7 @@ use super::peer::Peer;
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::time::{Mono, Now};
 use crate::base::transmit::Transmit;
+use crate::client::pins::Pins;
 use crate::client::{Answer, Client, ClientConfig, ClientIdentity, Event, Failure, Ticket};
 use crate::crypto::cert::Role;
 use crate::crypto::cert::testing::{Seeded, World, world};
@@ -32,10 +33,15 @@ impl Rig {
     }
 
     pub fn with(who: &str, config: ClientConfig) -> Rig {
+        Rig::remembering(who, config, Pins::default())
+    }
+
+    /// The same, with what an earlier run has remembered.
+    pub fn remembering(who: &str, config: ClientConfig, pins: Pins) -> Rig {
         let world = world();
         let (key, der) = world.client(who);
         let identity = ClientIdentity { certificate: world.verified(&der, Role::Client), key };
-        let client = Client::new(config, identity, world.trust.clone(), Box::new(Seeded::new(5)));
+        let client = Client::new(config, identity, world.trust.clone(), pins, Box::new(Seeded::new(5)));
         let now = Now { mono: Mono(1_000_000), wall: world.now() };
         Rig { peer: Peer::new(&world), client, world, now }
     }

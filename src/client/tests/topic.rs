@@ -31,6 +31,8 @@ pub struct Script {
     pub name: TopicName,
     key: PrivateKey,
     pub certificate: Vec<u8>,
+    /// Who signs the records from this number on.
+    admin: Option<(usize, PrivateKey, Vec<u8>)>,
     pub chain: Chain,
     secret: Secret32,
     /// What is added next.
@@ -52,8 +54,19 @@ pub struct ScriptRecord {
 impl Script {
     /// Genesis and first delta, at offsets 0 and 1.
     pub fn new(world: &World, topic: &str, owner: &str, members: &[&str], seed: u64) -> Script {
+        Script::by(world, topic, owner, world.client(owner), members, seed)
+    }
+
+    /// The same with an owner who has this key and certificate.
+    pub fn by(
+        world: &World,
+        topic: &str,
+        owner: &str,
+        (key, certificate): (PrivateKey, Vec<u8>),
+        members: &[&str],
+        seed: u64,
+    ) -> Script {
         let mut entropy = Seeded::new(seed);
-        let (key, certificate) = world.client(owner);
         let genesis = Genesis {
             name: TopicName::parse(topic).expect("a good name"),
             nonce: [seed as u8; 32],
@@ -73,6 +86,7 @@ impl Script {
             records: vec![ScriptRecord { bytes, offset: Offset(0), wraps: Vec::new() }],
             key,
             certificate,
+            admin: None,
             entropy,
             author: Author::new(world, owner, PUBLISHER, SENDER),
         };
@@ -107,6 +121,23 @@ impl Script {
         self.append(Offset(offset), &[(who.into(), key)], &[], false);
     }
 
+    /// The same with a key of the caller's choice.
+    pub fn admit_as(&mut self, who: &str, key: &PublicKey, offset: u64) {
+        self.append(Offset(offset), &[(who.into(), key.clone())], &[], false);
+    }
+
+    /// A record at `offset` that makes a member an admin.
+    pub fn promote(&mut self, world: &World, who: &str, offset: u64) {
+        let who = world.client(who).0.public().fingerprint();
+        self.append_with(Offset(offset), &[], false, |delta| _ = delta.change(who, MemberRole::Admin));
+    }
+
+    /// From now on this admin signs the records.
+    pub fn signs_as(&mut self, world: &World, who: &str) {
+        let (key, certificate) = world.client(who);
+        self.admin = Some((self.records.len(), key, certificate));
+    }
+
     fn append(
         &mut self,
         offset: Offset,
@@ -114,6 +145,18 @@ impl Script {
         removed: &[Fingerprint],
         starts_epoch: bool,
     ) {
+        let remove = |delta: &mut DeltaBuilder<'_>| removed.iter().for_each(|who| _ = delta.remove(*who));
+        self.append_with(offset, added, starts_epoch, remove);
+    }
+
+    fn append_with(
+        &mut self,
+        offset: Offset,
+        added: &[(String, PublicKey)],
+        starts_epoch: bool,
+        change: impl FnOnce(&mut DeltaBuilder<'_>),
+    ) {
+        let signer = self.admin.as_ref().map_or(&self.key, |(_, key, _)| key).clone();
         let (topic, next) = (self.chain.topic(), self.chain.next_epoch());
         let mut previous = Vec::new();
         if starts_epoch && next > Epoch(0) {
@@ -121,12 +164,12 @@ impl Script {
             let carrier = kdf(self.secret.expose(), &epoch_salt(topic, next), PREVIOUS_EPOCH_LABEL);
             previous = SealingKey::new(&carrier).seal_to_vec(before.expose(), 1, &[4; 16]);
         }
-        let mut delta = DeltaBuilder::new(&self.chain, self.key.public().fingerprint(), NOON);
+        let mut delta = DeltaBuilder::new(&self.chain, signer.public().fingerprint(), NOON);
+        change(&mut delta);
         for (who, key) in added {
             delta.add(key.fingerprint(), name(who), self.role);
             self.members.push(key.clone());
         }
-        removed.iter().for_each(|who| _ = delta.remove(*who));
         let epoch = if starts_epoch { next } else { self.chain.epoch().expect("there is an epoch") };
         let key = EpochKey::new(topic, epoch, self.secret.clone());
         if starts_epoch {
@@ -139,8 +182,8 @@ impl Script {
         };
         let wraps: Vec<(Fingerprint, Vec<u8>)> = recipients.iter().map(wrap).collect();
         let bare: Vec<&Vec<u8>> = wraps.iter().map(|(_, wrap)| wrap).collect();
-        let bytes = delta.sign(&bare, &self.key, &mut self.entropy).expect("a good delta");
-        let change = self.chain.check(&bytes, &self.key.public()).expect("a good delta");
+        let bytes = delta.sign(&bare, &signer, &mut self.entropy).expect("a good delta");
+        let change = self.chain.check(&bytes, &signer.public()).expect("a good delta");
         self.chain.apply(change).expect("the next delta");
         self.records.push(ScriptRecord { bytes, offset, wraps });
     }
@@ -155,7 +198,10 @@ impl Script {
             time: NOON,
             record: record.bytes.clone(),
             wrap: wrap.unwrap_or_default(),
-            certificate: self.certificate.clone(),
+            certificate: match &self.admin {
+                Some((from, _, certificate)) if number >= *from => certificate.clone(),
+                _ => self.certificate.clone(),
+            },
         }
     }
 

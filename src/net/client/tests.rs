@@ -13,6 +13,7 @@ use crate::base::names::{TopicFilter, TopicName};
 use crate::base::transmit::Transmit;
 use crate::base::{Mono, Wall};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
+use crate::client::pins::Pins;
 use crate::client::{
     Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Disconnect, Event, MemberChoice, Ticket,
 };
@@ -162,7 +163,7 @@ fn client(world: &World, who: &str, port: u16) -> Connection {
     let identity = ClientIdentity { certificate: world.verified(&der, Role::Client), key };
     let config = ClientConfig { host: "localhost".into(), ..ClientConfig::default() };
     let entropy = Box::new(SystemEntropy::new().expect("randomness"));
-    let core = Client::new(config, identity, world.trust.clone(), entropy);
+    let core = Client::new(config, identity, world.trust.clone(), Pins::default(), entropy);
     let address = Address { host: "127.0.0.1".into(), port };
     Connection::new(address, core).expect("a poll")
 }

@@ -3,8 +3,6 @@ use clap::Parser;
 use super::*;
 use crate::base::Wall;
 use crate::base::ids::TopicId;
-use crate::cli::state::State;
-use crate::cli::surroundings::Surroundings;
 use crate::client::{Member, MemberRole};
 
 const ME: Fingerprint = Fingerprint([0xee; 32]);
@@ -32,21 +30,18 @@ fn bad(name: &str, byte: u8) -> KnownClient {
     KnownClient { fault: Some("the certificate was revoked".to_owned()), ..client(name, byte) }
 }
 
-/// What is seen lasts as long as the folder.
-fn seen(bytes: &[u8]) -> (Seen, tempfile::TempDir) {
-    let folder = tempfile::tempdir().expect("a scratch folder");
-    let around = Surroundings { state: Some(folder.path().to_owned()), ..Surroundings::default() };
-    let mut seen = Seen::open(State::open(&around, ME).expect("a folder")).expect("readable");
-    let name = Name::parse("somebody").expect("a good name");
-    let list: Vec<_> = bytes.iter().map(|b| (Fingerprint([*b; 32]), name.clone())).collect();
-    seen.remember(&list).expect("written");
-    (seen, folder)
+/// Whom this computer knows: by the byte of the fingerprint.
+fn known(people: &[(&str, u8)]) -> Pins {
+    let mut pins = Pins::default();
+    for (name, byte) in people {
+        pins.pin_peer(&Name::parse(name).expect("a good name"), Fingerprint([*byte; 32]), Wall(1));
+    }
+    pins
 }
 
-fn plan(line: &str, clients: &[KnownClient], known: &[u8], can_ask: bool) -> Result<Plan, CliError> {
+fn plan(line: &str, clients: &[KnownClient], who: &[(&str, u8)], can_ask: bool) -> Result<Plan, CliError> {
     let topic = typed(line);
-    let (seen, _folder) = seen(known);
-    Plan::new(&topic, clients.to_vec(), ME, &seen, NewReaders::choose(&topic, can_ask))
+    Plan::new(&topic, clients.to_vec(), ME, &known(who), NewReaders::choose(&topic, can_ask))
 }
 
 fn chosen(plan: &Plan) -> Vec<&str> {
@@ -60,7 +55,7 @@ fn chosen(plan: &Plan) -> Vec<&str> {
 #[test]
 fn all_known_clients_but_oneself() {
     let clients = [client("alice", 0xee), client("bob", 1), client("carol", 2), bad("dave", 3)];
-    let plan = plan("create a/b", &clients, &[1, 2], false).expect("a plan");
+    let plan = plan("create a/b", &clients, &[("bob", 1), ("carol", 2)], false).expect("a plan");
     assert_eq!(chosen(&plan), ["bob", "carol"]);
     assert!(plan.remarks[0].contains("dave") && plan.remarks[0].contains("revoked"), "{:?}", plan.remarks);
     assert!(!plan.must_ask(&typed("create a/b")));
@@ -69,16 +64,16 @@ fn all_known_clients_but_oneself() {
 #[test]
 fn the_new_are_left_out_unless_trusted_or_asked_about() {
     let clients = [client("bob", 1), client("carol", 2)];
-    let silent = plan("create a", &clients, &[1], false).expect("a plan");
+    let silent = plan("create a", &clients, &[("bob", 1)], false).expect("a plan");
     assert_eq!(chosen(&silent), ["bob"]);
     assert!(silent.remarks[0].contains("carol 0202") && silent.remarks[0].contains("--trust-new"));
     assert!(!silent.must_ask(&typed("create a")));
 
-    let trusting = plan("create a --trust-new", &clients, &[1], false).expect("a plan");
+    let trusting = plan("create a --trust-new", &clients, &[("bob", 1)], false).expect("a plan");
     assert_eq!(chosen(&trusting), ["bob", "carol"]);
     assert!(!trusting.must_ask(&typed("create a --trust-new")));
 
-    let asking = plan("create a", &clients, &[1], true).expect("a plan");
+    let asking = plan("create a", &clients, &[("bob", 1)], true).expect("a plan");
     assert_eq!(chosen(&asking), ["bob", "carol"]);
     assert!(asking.must_ask(&typed("create a")));
     assert!(asking.lines()[1].ends_with("new") && asking.lines()[0].ends_with("01"), "{:?}", asking.lines());
@@ -103,17 +98,22 @@ fn somebody_asked_for_is_never_left_out_in_silence() {
 fn two_keys_in_force_stop_it_and_are_both_shown() {
     let clients = [client("bob", 1), client("bob", 2), client("carol", 3)];
     for line in ["create a --trust-new", "create a --to bob"] {
-        let error = plan(line, &clients, &[1, 2, 3], false).expect_err("ambiguous");
+        let error = plan(line, &clients, &[("bob", 1), ("carol", 3)], false).expect_err("ambiguous");
         assert_eq!(error.exit(), Exit::Integrity);
         let text = error.to_string();
         assert!(text.contains(&"01".repeat(32)) && text.contains(&"02".repeat(32)), "{text}");
     }
     // Of the one that is no longer in force nobody has to know.
     let clients = [client("bob", 1), bad("bob", 2)];
-    assert_eq!(chosen(&plan("create a --to bob", &clients, &[1], false).expect("one")), ["bob"]);
+    assert_eq!(chosen(&plan("create a --to bob", &clients, &[("bob", 1)], false).expect("one")), ["bob"]);
     assert!(
-        plan("create a --to carol", &[client("bob", 1), client("bob", 2), client("carol", 3)], &[3], false)
-            .is_ok()
+        plan(
+            "create a --to carol",
+            &[client("bob", 1), client("bob", 2), client("carol", 3)],
+            &[("carol", 3)],
+            false
+        )
+        .is_ok()
     );
 }
 
@@ -127,8 +127,8 @@ fn only_me_asks_nobody() {
 #[test]
 fn what_was_made_is_held_against_what_was_chosen() {
     let topic = typed("create a --trust-new");
-    let (mut seen, _folder) = seen(&[]);
-    let plan = Plan::new(&topic, vec![client("bob", 1)], ME, &seen, NewReaders::Include).expect("a plan");
+    let nobody = Pins::default();
+    let plan = Plan::new(&topic, vec![client("bob", 1)], ME, &nobody, NewReaders::Include).expect("a plan");
     let member = |name: &str, byte, me| Member {
         name: Name::parse(name).expect("a good name"),
         fingerprint: Fingerprint([byte; 32]),
@@ -145,8 +145,17 @@ fn what_was_made_is_held_against_what_was_chosen() {
         let error = plan.check(&made(vec![member("alice", 0xee, true), wrong])).expect_err("changed");
         assert_eq!(error.exit(), Exit::Integrity);
     }
-    plan.remember(&mut seen).expect("written");
-    assert!(seen.contains(&Fingerprint([1; 32])));
+}
+
+#[test]
+fn a_key_that_has_changed_stops_it_and_both_are_shown() {
+    for line in ["create a --trust-new", "create a --to bob --trust-new"] {
+        let error = plan(line, &[client("bob", 2)], &[("bob", 1)], true).expect_err("another key");
+        assert_eq!(error.exit(), Exit::Integrity);
+        let text = error.to_string();
+        assert!(text.contains(&"01".repeat(32)) && text.contains(&"02".repeat(32)), "{text}");
+        assert!(text.contains("sealmq trust replace bob --fingerprint"), "{text}");
+    }
 }
 
 #[test]
