@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::amend::Gathering;
 use super::create::Creation;
 use super::crl::CrlFetch;
 use super::event::{Answer, KnownClient};
 use super::failure::Failure;
 use super::request::Ticket;
+use super::requests::{Joining, Listing};
 use super::{Client, topic};
 use crate::base::Mono;
-use crate::base::ids::{Fingerprint, RequestId};
+use crate::base::ids::{Fingerprint, RequestId, TopicHandle};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::frame::ClientFrame;
-use crate::wire::values::{RefuseCode, Start, TopicEntry};
+use crate::wire::values::{RefuseCode, Retention, Start, TopicEntry};
 
 /// A request that the broker is to answer. Subscriptions are not among them: they outlive answers.
 pub enum Ask {
@@ -45,6 +47,25 @@ pub enum Ask {
         ticket: Ticket,
     },
     Crl(CrlFetch),
+    /// An amendment's, which has the ticket.
+    Gather(Box<Gathering>),
+    Append {
+        topic: TopicName,
+        id: Ticket,
+        handle: TopicHandle,
+        record: Vec<u8>,
+    },
+    Join(Box<Joining>),
+    Requests(Listing),
+    Delete {
+        topic: TopicName,
+        ticket: Ticket,
+    },
+    SetRetention {
+        topic: TopicName,
+        retention: Retention,
+        ticket: Ticket,
+    },
 }
 
 /// The requests of one session, by number.
@@ -76,6 +97,11 @@ impl Asks {
         if is_it { self.under_way.remove(&request) } else { None }
     }
 
+    /// Whether there is one under way of which `fits` holds.
+    pub fn any(&self, fits: impl FnMut(&Ask) -> bool) -> bool {
+        self.under_way.values().any(fits)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
@@ -104,14 +130,22 @@ impl Ask {
             | Ask::Topics { ticket, .. }
             | Ask::Stats { ticket }
             | Ask::Ping { ticket, .. }
-            | Ask::Clients { ticket, .. } => Some(*ticket),
-            Ask::Crl(_) => None,
+            | Ask::Clients { ticket, .. }
+            | Ask::Delete { ticket, .. }
+            | Ask::SetRetention { ticket, .. } => Some(*ticket),
+            Ask::Join(joining) => Some(joining.ticket),
+            Ask::Requests(listing) => listing.ticket,
+            Ask::Crl(_) | Ask::Gather(_) | Ask::Append { .. } => None,
         }
     }
 
-    /// Whether asking once more might do a thing twice.
+    /// Whether asking once more might do a thing twice, or to another topic that was made since.
     fn is_risky(&self) -> bool {
-        matches!(self, Ask::Create(creation) if creation.is_begun())
+        match self {
+            Ask::Create(creation) => creation.is_begun(),
+            Ask::Delete { .. } => true,
+            _ => false,
+        }
     }
 
     /// The request as it is to be asked in the next session; nothing if that asks by itself.
@@ -123,8 +157,15 @@ impl Ask {
                 Some(Ask::Clients { after: Fingerprint([0; 32]), found: Vec::new(), ticket })
             }
             Ask::Ping { ticket, .. } => Some(Ask::Ping { sent: None, ticket }),
-            Ask::Open { ticket: None, .. } | Ask::Crl(_) => None,
+            Ask::Join(joining) => Some(Ask::Join(Box::new(joining.again()))),
+            Ask::Requests(Listing { filter, ticket: Some(ticket), .. }) => {
+                Some(Ask::Requests(Listing::new(filter, Some(ticket))))
+            }
+            // Amendments begin anew by themselves.
+            Ask::Gather(_) | Ask::Append { .. } => None,
+            Ask::Open { ticket: None, .. } | Ask::Crl(_) | Ask::Requests(_) => None,
             same @ (Ask::Open { .. } | Ask::Unsubscribe { .. } | Ask::Stats { .. }) => Some(same),
+            same @ (Ask::Delete { .. } | Ask::SetRetention { .. }) => Some(same),
         }
     }
 }
@@ -166,6 +207,16 @@ impl Client {
                 ClientFrame::ListClients { request, after: *after, names: Vec::new() }
             }
             Ask::Crl(fetch) => ClientFrame::GetCrl { request, from: fetch.received() },
+            Ask::Gather(gathering) => gathering.frame(request),
+            Ask::Append { handle, record, .. } => {
+                ClientFrame::Append { request, topic: *handle, record: record.clone() }
+            }
+            Ask::Join(joining) => joining.frame(request),
+            Ask::Requests(listing) => listing.frame(request),
+            Ask::Delete { topic, .. } => ClientFrame::Delete { request, name: topic.clone() },
+            Ask::SetRetention { topic, retention, .. } => {
+                ClientFrame::SetRetention { request, name: topic.clone(), retention: *retention }
+            }
         };
         session.asks.insert(request, ask);
         self.outbox.push(&frame);
@@ -179,12 +230,25 @@ impl Client {
     pub(super) fn ask_refused(&mut self, ask: Ask, code: RefuseCode, detail: u64, text: String) {
         let about = match &ask {
             Ask::Create(creation) => Some(creation.name().clone()),
-            Ask::Open { topic, .. } => Some(topic.clone()),
+            Ask::Open { topic, .. } | Ask::Delete { topic, .. } | Ask::SetRetention { topic, .. } => {
+                Some(topic.clone())
+            }
+            Ask::Join(joining) => Some(joining.topic.clone()),
+            Ask::Append { topic, .. } => Some(topic.clone()),
+            Ask::Gather(gathering) => Some(gathering.topic.clone()),
             _ => None,
         };
-        let failure = Failure::from_refusal(about.as_ref(), code, detail, text);
-        if let Ask::Open { topic, .. } = &ask {
-            self.open_refused(&topic.clone(), code, &failure);
+        let failure = match (&ask, code) {
+            (Ask::Join(joining), RefuseCode::Exists) => Failure::AlreadyMember(joining.topic.clone()),
+            _ => Failure::from_refusal(about.as_ref(), code, detail, text),
+        };
+        match &ask {
+            Ask::Open { topic, .. } => self.open_refused(&topic.clone(), code, &failure),
+            Ask::Append { topic, id, .. } => {
+                return self.amendment_refused(&topic.clone(), *id, code, failure);
+            }
+            Ask::Gather(g) => return self.amendment_refused(&g.topic.clone(), g.id, code, failure),
+            _ => {}
         }
         self.fail_ask(ask, failure);
     }
@@ -225,8 +289,12 @@ impl Client {
         let Some(topic) = self.topics.get_mut(name) else { return };
         let mut tickets = topic.publishing.drop_all();
         tickets.append(&mut topic.members_asked);
+        let amendments = std::mem::take(&mut topic.amendments);
         for ticket in tickets {
             self.answer(ticket, Err(failure.clone()));
+        }
+        for amendment in amendments {
+            self.finish(name, amendment, Err(failure.clone()));
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Making a topic: whose certificates are good, who becomes a member, the first records and wraps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Client;
+use super::amend::additions_max;
 use super::asks::Ask;
 use super::event::{Answer, Created, Member, Skipped};
 use super::failure::Failure;
 use super::keyring::EpochKey;
-use super::request::{CreateRequest, MemberChoice, Ticket};
+use super::request::{CreateRequest, History, MemberChoice, Ticket};
 use crate::base::Wall;
 use crate::base::entropy::random_array;
 use crate::base::ids::{Fingerprint, RequestId, TopicHandle};
-use crate::base::limits::{MEMBERS_MAX, RECORD_MEMBERS_MAX};
+use crate::base::limits::MEMBERS_MAX;
 use crate::base::names::{Name, TopicName};
 use crate::chain::{Chain, ChainError, DeltaBuilder, Genesis, Role as MemberRole};
 use crate::crypto::cert::{Certificate, Role, Trust};
@@ -42,6 +43,8 @@ struct Making {
     /// The first record, until it is sent.
     genesis: Option<Vec<u8>>,
     chain: Chain,
+    /// Members that hold a key and never connect; all are in the first delta.
+    recovery: BTreeSet<Fingerprint>,
     /// The newest epoch's key.
     key: EpochKey,
     /// Members that come with later records.
@@ -59,6 +62,8 @@ struct Step {
 
 /// Bytes of one Wraps frame: it shares a token with nothing larger.
 const WRAPS_BYTES_MAX: usize = 60 * 1024;
+/// Certificates of recovery keys before one record, as the broker takes them.
+const RECOVERY_MAX: usize = 8;
 
 impl Creation {
     pub fn new(ticket: Ticket, request: CreateRequest) -> Creation {
@@ -130,11 +135,15 @@ impl Creation {
         }
     }
 
-    /// Who becomes a member besides `me`, each name once.
-    fn choose(&mut self, me: &Certificate) -> Result<VecDeque<Certificate>, Failure> {
+    /// Who becomes a member besides `me`, each name once, recovery keys first.
+    fn choose(
+        &mut self,
+        me: &Certificate,
+        recovery: &[Certificate],
+    ) -> Result<VecDeque<Certificate>, Failure> {
         let found = std::mem::take(&mut self.found);
         let mut by_name: BTreeMap<Name, BTreeMap<Fingerprint, Certificate>> = BTreeMap::new();
-        for certificate in found.into_iter().chain([me.clone()]) {
+        for certificate in found.into_iter().chain([me.clone()]).chain(recovery.iter().cloned()) {
             let of_name = by_name.entry(certificate.name().clone()).or_default();
             of_name.insert(certificate.fingerprint(), certificate);
         }
@@ -147,7 +156,34 @@ impl Creation {
             return Err(Failure::TooManyMembers { count: by_name.len(), max: MEMBERS_MAX });
         }
         let all = by_name.into_values().flat_map(BTreeMap::into_values);
-        Ok(all.filter(|c| c.fingerprint() != me.fingerprint()).collect())
+        let mut chosen: Vec<Certificate> = all.filter(|c| c.fingerprint() != me.fingerprint()).collect();
+        chosen.sort_by_key(|c| !recovery.iter().any(|r| r.fingerprint() == c.fingerprint()));
+        Ok(chosen.into())
+    }
+
+    /// The certificates of recovery keys: of our CA, a client's, in force, and not `me`.
+    fn recovery(&self, me: &Certificate, trust: &Trust, now: Wall) -> Result<Vec<Certificate>, Failure> {
+        let given = &self.request.recovery;
+        if given.len() > RECOVERY_MAX {
+            return Err(Failure::Machine(format!(
+                "a topic is made with {RECOVERY_MAX} recovery keys at most"
+            )));
+        }
+        let read = |der: &Vec<u8>| {
+            let certificate = trust
+                .verify_historic(der, Role::Client)
+                .map_err(|fault| Failure::Machine(format!("the certificate of a recovery key {fault}")))?;
+            let name = certificate.name().clone();
+            let bad = |why| Failure::BadClient { name, why };
+            match trust.judge(&certificate, now) {
+                _ if certificate.fingerprint() == me.fingerprint() => {
+                    Err(bad("is your own, and no recovery key".into()))
+                }
+                Err(fault) => Err(bad(fault.to_string())),
+                Ok(()) => Ok(certificate),
+            }
+        };
+        given.iter().map(read).collect()
     }
 
     /// Whether all who were asked for by name are there.
@@ -171,6 +207,7 @@ impl Making {
     fn begin(
         request: &CreateRequest,
         left: VecDeque<Certificate>,
+        recovery: BTreeSet<Fingerprint>,
         client: &mut Client,
     ) -> Result<Making, Failure> {
         let me = &client.identity.certificate;
@@ -186,16 +223,23 @@ impl Making {
         let chain = Chain::begin(&record, me.public_key()).map_err(own_record)?;
         let key = EpochKey::random(chain.topic(), chain.next_epoch(), &mut *client.entropy);
         let keys = left.iter().chain([me]).map(|c| (c.fingerprint(), c.public_key().clone())).collect();
-        Ok(Making { genesis: Some(record), chain, key, left, keys, handle: None })
+        Ok(Making { genesis: Some(record), chain, key, left, keys, recovery, handle: None })
     }
 
     /// The next delta, for as many of those left as one record may add.
     fn step(&mut self, client: &mut Client) -> Result<Step, Failure> {
         let me = client.identity.certificate.fingerprint();
-        let batch = self.left.len().min(RECORD_MEMBERS_MAX);
+        let names = self.left.iter().map(Certificate::name);
+        let new_epoch = self.chain.epoch().is_none() || self.chain.history() == History::SinceJoin;
+        let batch = additions_max(names, self.chain.members().len(), new_epoch);
         let mut delta = DeltaBuilder::new(&self.chain, me, client.now.wall);
         for certificate in self.left.drain(..batch) {
-            delta.add(certificate.fingerprint(), certificate.name().clone(), MemberRole::Member);
+            let who = certificate.fingerprint();
+            let role = match self.recovery.contains(&who) {
+                true => MemberRole::Recovery,
+                false => MemberRole::Member,
+            };
+            delta.add(who, certificate.name().clone(), role);
         }
         if delta.needs_epoch() {
             // Those of one record share its epoch, and under since-join read nothing from before.
@@ -269,9 +313,16 @@ impl Client {
     /// Makes the next record of a creation and sends it behind its wraps.
     fn send_step(&mut self, request: RequestId, creation: &mut Creation) -> Result<(), Failure> {
         if let Stage::Gathering(_) = creation.stage {
-            let left = creation.choose(&self.identity.certificate)?;
+            let me = &self.identity.certificate;
+            let recovery = creation.recovery(me, &self.trust, self.now.wall)?;
+            let left = creation.choose(me, &recovery)?;
             self.check_chosen(&left)?;
-            let making = Making::begin(&creation.request, left, self)?;
+            for certificate in &recovery {
+                let certificate = certificate.der().to_vec();
+                self.outbox.push(&ClientFrame::RecoveryCertificate { certificate });
+            }
+            let recovery = recovery.iter().map(Certificate::fingerprint).collect();
+            let making = Making::begin(&creation.request, left, recovery, self)?;
             creation.stage = Stage::Making(Box::new(making));
         }
         let Stage::Making(making) = &mut creation.stage else { return Ok(()) };
@@ -310,7 +361,7 @@ pub fn members_of(chain: &Chain, me: Fingerprint) -> Vec<Member> {
 }
 
 /// Wraps in as many frames as they need.
-fn pages(wraps: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
+pub fn pages(wraps: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
     let (mut pages, mut bytes) = (Vec::new(), WRAPS_BYTES_MAX);
     for wrap in wraps {
         bytes += 2 + wrap.len();
@@ -323,7 +374,7 @@ fn pages(wraps: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
     pages
 }
 
-fn own_record(e: ChainError) -> Failure {
+pub fn own_record(e: ChainError) -> Failure {
     Failure::Machine(format!("the topic's record {e}"))
 }
 

@@ -81,6 +81,7 @@ impl Client {
                     && let (Some(der), Some(number)) = (self.trust.crl_der(), self.trust.crl_number())
                 {
                     self.events.push(Event::CrlUpdated { der: der.clone(), number });
+                    self.crl_renewed();
                 }
                 if update.past_next_update {
                     self.events.push(Event::Notice(Notice::CrlPastDue));

@@ -10,7 +10,7 @@ use crate::base::ids::{Counter, Epoch, Fingerprint, Incarnation, Offset, TopicId
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::base::{Mono, Wall};
 pub use crate::chain::Role as MemberRole;
-use crate::wire::values::{Durability, Notice as StartNotice, RefuseCode, Stat, TopicEntry};
+use crate::wire::values::{Durability, Notice as StartNotice, RefuseCode, Retention, Stat, TopicEntry};
 
 /// What `Client::poll_event` gives, in the order in which it came about.
 #[derive(Debug)]
@@ -54,6 +54,12 @@ pub enum Event {
     CrlUpdated {
         der: Arc<[u8]>,
         number: u64,
+    },
+    /// Somebody asks to join a topic that we may change; while [`watch`](super::Client::watch) lasts.
+    Requested(Request),
+    /// A member of a topic that we may change has had its certificate revoked, says the broker.
+    RotateDue {
+        topic: TopicName,
     },
     /// Something that the person should know, but that stops nothing.
     Notice(Notice),
@@ -142,6 +148,12 @@ pub enum Notice {
     SignerGood { topic: TopicName },
     /// The broker's clock and ours are more than five minutes apart.
     ClocksDiffer { broker: Wall, here: Wall },
+    /// Somebody who asked for an open topic was made a member by this client.
+    LetIn { topic: TopicName, name: Name, fingerprint: Fingerprint },
+    /// Somebody who asked for an open topic was not; says why. A person may still decide.
+    NotLetIn { topic: TopicName, name: Name, why: String },
+    /// Members whose certificates are revoked were removed by this client.
+    Rotated { topic: TopicName, epoch: Epoch, removed: Vec<Name> },
 }
 
 /// What a request brought.
@@ -173,6 +185,17 @@ pub enum Answer {
     },
     /// In name order.
     Clients(Vec<KnownClient>),
+    Amended(Amended),
+    Asked(Asked),
+    /// In the order of topic and fingerprint.
+    Requests(Vec<Request>),
+    Deleted {
+        topic: TopicName,
+    },
+    RetentionSet {
+        topic: TopicName,
+        retention: Retention,
+    },
 }
 
 /// A topic that was made, and for whom.
@@ -205,6 +228,51 @@ pub struct Member {
     pub role: MemberRole,
     /// Whether it is this client.
     pub me: bool,
+}
+
+/// A topic whose membership was changed, or was as asked for already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amended {
+    pub topic: TopicName,
+    pub id: TopicId,
+    /// The newest record's.
+    pub number: u32,
+    /// Who came, who left, and whose role changed, by what was asked here: each with its role
+    /// as it is now, or was last.
+    pub added: Vec<Member>,
+    pub removed: Vec<Member>,
+    pub denied: Vec<Name>,
+    pub changed: Vec<Member>,
+    /// The newest epoch, and whether it or one before it was started by what was asked here.
+    pub epoch: Epoch,
+    pub new_epoch: bool,
+    /// How many members there are now.
+    pub members: usize,
+    /// For these nothing had to be done.
+    pub unchanged: Vec<Name>,
+}
+
+/// A request to join that the broker keeps for a topic's owner and admins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub topic: TopicName,
+    /// As the broker says.
+    pub owner: Name,
+    pub owner_fingerprint: Fingerprint,
+    /// When the owner was last connected; nothing if not since the broker was started.
+    pub owner_seen: Option<Wall>,
+}
+
+/// Somebody who asks to join a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub topic: TopicName,
+    pub name: Name,
+    pub fingerprint: Fingerprint,
+    /// When the broker received it.
+    pub asked: Wall,
+    /// Why it may not be granted as it is.
+    pub fault: Option<String>,
 }
 
 /// A client that was not made a member, and why.
@@ -267,6 +335,17 @@ impl fmt::Display for Notice {
             }
             Notice::ClocksDiffer { broker, here } => {
                 write!(f, "the broker's clock says {broker}, this host's {here}")
+            }
+            Notice::LetIn { topic, name, fingerprint } => {
+                write!(f, "{name} ({}) asked to join {topic} and was let in", fingerprint.short())
+            }
+            Notice::NotLetIn { topic, name, why } => {
+                write!(f, "{name} asks to join {topic} and was not let in: {why}")
+            }
+            Notice::Rotated { topic, epoch, removed } => {
+                write!(f, "{topic} has epoch {epoch}, without")?;
+                removed.iter().try_for_each(|name| write!(f, " {name}"))?;
+                write!(f, ", whose certificates are revoked")
             }
         }
     }

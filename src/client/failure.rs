@@ -54,6 +54,34 @@ pub enum Failure {
         bytes: usize,
         max: usize,
     },
+    /// The owner or an admin said no, with a reason that may be empty; also to who was removed.
+    Denied {
+        topic: TopicName,
+        because: String,
+    },
+    /// The topic takes nobody who asks.
+    Closed {
+        topic: TopicName,
+    },
+    /// Not ours to do; says whose.
+    NotAllowed {
+        topic: TopicName,
+        text: String,
+    },
+    /// Asked to join, and not answered yet; when the owner was last connected, if it was.
+    Waiting {
+        topic: TopicName,
+        owner_seen: Option<Wall>,
+    },
+    /// Asked to join, and a member already.
+    AlreadyMember(TopicName),
+    /// The broker gave other members' certificates than those that were asked for; says how.
+    WrongCertificates {
+        topic: TopicName,
+        why: String,
+    },
+    /// Others changed the topic's members each time before we could.
+    Crowded(TopicName),
     /// Anything else that the broker refused.
     Refused {
         code: RefuseCode,
@@ -173,15 +201,22 @@ impl Failure {
         detail: u64,
         text: String,
     ) -> Failure {
-        let other = || Failure::Refused { code, detail, text };
-        let Some(topic) = topic.cloned() else { return other() };
+        let Some(topic) = topic.cloned() else { return Failure::Refused { code, detail, text } };
         match code {
             RefuseCode::NoSuchTopic | RefuseCode::Deleted => Failure::NoSuchTopic(topic),
             RefuseCode::Exists => Failure::Exists(topic),
             RefuseCode::NotMember => Failure::NotMember(topic),
             RefuseCode::MayNotCreate => Failure::MayNotCreate(topic),
-            RefuseCode::NoKeyYet => Failure::NoKey(topic),
-            _ => other(),
+            RefuseCode::NoKeyYet => {
+                Failure::Waiting { topic, owner_seen: Some(Wall(detail)).filter(|seen| *seen != Wall(0)) }
+            }
+            RefuseCode::Denied => Failure::Denied { topic, because: text },
+            RefuseCode::Closed => Failure::Closed { topic },
+            RefuseCode::NotAllowed => {
+                let text = if text.is_empty() { code.to_string() } else { text };
+                Failure::NotAllowed { topic, text }
+            }
+            _ => Failure::Refused { code, detail, text },
         }
     }
 
@@ -190,9 +225,11 @@ impl Failure {
         match self {
             Failure::Session(reason) => reason.exit_code(),
             Failure::ConnectionLost => 3,
-            Failure::NotMember(_) | Failure::MayNotCreate(_) => 5,
-            Failure::NoKey(_) => 6,
-            Failure::Integrity(..) | Failure::TwoKeys { .. } | Failure::PeerChanged { .. } => 7,
+            Failure::NotMember(_) | Failure::MayNotCreate(_) | Failure::NotAllowed { .. } => 5,
+            Failure::Denied { .. } | Failure::Closed { .. } => 5,
+            Failure::NoKey(_) | Failure::Waiting { .. } => 6,
+            Failure::Integrity(..) | Failure::TwoKeys { .. } => 7,
+            Failure::PeerChanged { .. } | Failure::WrongCertificates { .. } => 7,
             Failure::BadClient { .. } => 4,
             _ => 1,
         }
@@ -275,6 +312,25 @@ impl fmt::Display for Failure {
             }
             Failure::TooLarge { bytes, max } => {
                 write!(f, "a message of {bytes} bytes is larger than the {max} that the broker takes")
+            }
+            Failure::Denied { topic, because } if because.is_empty() => {
+                write!(f, "you are not let into {topic}: its owner or an admin has said no")
+            }
+            Failure::Denied { topic, because } => write!(f, "you are not let into {topic}: {because}"),
+            Failure::Closed { topic } => write!(f, "{topic} takes nobody who asks"),
+            Failure::NotAllowed { topic, text } => write!(f, "{topic}: {text}"),
+            Failure::Waiting { topic, owner_seen: Some(seen) } => {
+                write!(f, "you have asked to join {topic}; its owner was last connected at {seen}")
+            }
+            Failure::Waiting { topic, owner_seen: None } => {
+                write!(f, "you have asked to join {topic}; its owner has not been connected yet")
+            }
+            Failure::AlreadyMember(topic) => write!(f, "you are a member of {topic} already"),
+            Failure::WrongCertificates { topic, why } => {
+                write!(f, "{topic}: the broker gave wrong certificates of its members: {why}")
+            }
+            Failure::Crowded(topic) => {
+                write!(f, "others changed the members of {topic} each time before it could be done")
             }
             Failure::Refused { code, text, .. } if text.is_empty() => write!(f, "the broker refused: {code}"),
             Failure::Refused { code, text, .. } => write!(f, "the broker refused: {code} ({text})"),

@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq;
 
 use super::body::BodyKey;
 use super::failure::IntegrityFault;
-use crate::base::Entropy;
 use crate::base::ids::{Epoch, TopicId};
+use crate::base::{Entropy, Wall};
 use crate::chain::{BODY_LABEL, COMMITMENT_LABEL, PREVIOUS_EPOCH_LABEL, epoch_salt, wrap_label};
 use crate::crypto::digest::sha256;
 use crate::crypto::envelope;
-use crate::crypto::fernet::OpeningKey;
+use crate::crypto::fernet::{IV_BYTES, OpeningKey, SealingKey};
 use crate::crypto::kdf::kdf;
 use crate::crypto::key::{PrivateKey, PublicKey};
 use crate::crypto::secret::Secret32;
@@ -47,6 +47,11 @@ impl Keyring {
     /// The key of an epoch's bodies.
     pub fn body_key(&self, epoch: Epoch) -> Option<&BodyKey> {
         self.keys.get(&epoch).map(|key| &key.body)
+    }
+
+    /// An epoch's key, to be handed on.
+    pub fn get(&self, epoch: Epoch) -> Option<&EpochKey> {
+        self.keys.get(&epoch)
     }
 
     pub fn has(&self, epoch: Epoch) -> bool {
@@ -93,6 +98,12 @@ impl EpochKey {
         envelope::seal(member, &label, &self.secret, entropy)
     }
 
+    /// The key of the epoch before, sealed under this one's for those who may read on back.
+    pub fn seal_previous(&self, previous: &EpochKey, now: Wall, iv: &[u8; IV_BYTES]) -> Vec<u8> {
+        let key = kdf(self.secret.expose(), &epoch_salt(self.topic, self.epoch), PREVIOUS_EPOCH_LABEL);
+        SealingKey::new(&key).seal_to_vec(previous.secret.expose(), now.secs(), iv)
+    }
+
     /// Opens the wrap that came with a record: it must be the one that the record names, then open
     /// with our key, then hold what the record commits to. In this order, so that nothing is
     /// decrypted that no member's record has named.
@@ -134,7 +145,6 @@ mod tests {
     use crate::base::time::Wall;
     use crate::crypto::cert::testing::{Seeded, key};
     use crate::crypto::ed25519::MessageSigner;
-    use crate::crypto::fernet::SealingKey;
 
     const TOPIC: TopicId = TopicId([1; 32]);
 

@@ -337,6 +337,7 @@ impl Client {
         self.outbox.clear();
         self.topics.values_mut().for_each(super::topic::Topic::end_session);
         self.end_subscriptions_session();
+        self.drop_forgotten();
         if let Phase::Active(session) = phase {
             self.say_goodbye(*session, end.goodbye);
         }

@@ -11,11 +11,14 @@
 //!                                    ├─ publish    answers, what is sent when ── publishing, signing
 //!                                    ├─ subscribe  filters, topics, resumption
 //!                                    ├─ create     certificates, first records
+//!                                    ├─ amend      who comes, who leaves, new epochs
+//!                                    ├─ requests   who asks to join ── watch  answering by itself
 //!                                    └─ crl        the revocation list
 //! memory      what comes against what is remembered ── pins
 //! asks        requests under way            keyring, body   the only holders of topic keys
 //! ```
 
+mod amend;
 mod asks;
 mod body;
 mod create;
@@ -35,10 +38,12 @@ mod publishing;
 mod receive;
 mod records;
 pub mod request;
+mod requests;
 mod senders;
 mod signing;
 mod subscribe;
 mod topic;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +61,7 @@ use senders::Senders;
 use signing::Signing;
 use subscribe::Subscription;
 use topic::Topic;
+use watch::Watch;
 
 use crate::base::Wall;
 use crate::base::entropy::Entropy;
@@ -67,10 +73,12 @@ use crate::crypto::key::PrivateKey;
 use crate::wire::frame::ClientFrame;
 use crate::wire::values::Start;
 
-pub use event::{Answer, Connected, Created, Event, Integrity, KnownClient, Member, MemberRole, Members};
-pub use event::{Message, Notice, Opened, Skipped};
+pub use event::{
+    Amended, Answer, Asked, Connected, Created, Event, Integrity, KnownClient, Member, MemberRole,
+};
+pub use event::{Members, Message, Notice, Opened, Request, Skipped};
 pub use failure::{Disconnect, Failure, IntegrityFault};
-pub use request::{CreateRequest, Full, History, Join, MemberChoice, Ticket};
+pub use request::{CreateRequest, Full, GrantAs, History, Join, MemberChoice, Ticket};
 
 /// What a caller may choose.
 #[derive(Clone, Debug)]
@@ -114,6 +122,8 @@ pub struct Client {
     signing: Signing,
     /// Others' that were verified.
     senders: Senders,
+    /// Whether requests to join are followed.
+    watch: Option<Watch>,
     /// Attempts since the last good session.
     attempts: u32,
     was_connected: bool,
@@ -161,6 +171,7 @@ impl Client {
             waiting: VecDeque::new(),
             signing: Signing::default(),
             senders: Senders::default(),
+            watch: None,
             attempts: 0,
             was_connected: false,
             exit_deadline: None,
@@ -280,6 +291,14 @@ impl Client {
             self.ask(ask);
         }
         ticket
+    }
+
+    /// Drops what is known of a topic. One that is open in this session keeps its records until that
+    /// ends, since the broker sends them once a session; one that a filter still matches comes back
+    /// with the next session, from its earliest: unsubscribe first.
+    pub fn forget(&mut self, topic: &TopicName) {
+        self.pins_changed |= self.pins.forget_topic(topic);
+        self.forget_topic(topic);
     }
 
     fn ticket(&mut self) -> Ticket {

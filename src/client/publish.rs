@@ -127,6 +127,7 @@ impl Client {
         if is_settled {
             self.tell_members(name);
             self.fail_keyless(name);
+            self.advance_amendments(name);
         }
     }
 

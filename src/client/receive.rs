@@ -101,9 +101,13 @@ impl Client {
                 }
             }
             F::CrlChanged { number } => self.crl_offered(number),
-            F::Requests { .. } | F::Requested { .. } | F::RotateDue { .. } => {
-                return Err(End::protocol("an answer to nothing that was asked"));
+            F::Requests { request, more, requests } => {
+                if let Ask::Requests(listing) = self.asked(request, |ask| matches!(ask, Ask::Requests(_)))? {
+                    return self.requests_came(listing, more, requests);
+                }
             }
+            F::Requested { entry } => return self.request_came(&entry),
+            F::RotateDue { name } => return self.rotate_due(name),
         }
         Ok(())
     }
@@ -158,6 +162,7 @@ impl Client {
         self.crl_offered(crl_number);
         self.finish_unsubscribes();
         self.resume_topics();
+        self.follow_requests();
         for ask in std::mem::take(&mut self.waiting) {
             self.start(ask);
         }
@@ -180,6 +185,8 @@ impl Client {
         let fits = |ask: &Ask| match ask {
             Ask::Unsubscribe { .. } => true,
             Ask::Create(creation) => creation.is_begun(),
+            Ask::Join(joining) => joining.is_signed(),
+            Ask::Delete { .. } | Ask::SetRetention { .. } | Ask::Append { .. } => true,
             _ => false,
         };
         match self.asked(request, fits)? {
@@ -188,14 +195,39 @@ impl Client {
                 self.answer(ticket, Ok(Answer::Unsubscribed { filter }));
             }
             Ask::Create(creation) => self.creation_taken(creation, None),
+            Ask::Join(joining) => {
+                let ticket = joining.ticket;
+                if let Some(asked) = joining.done() {
+                    self.answer(ticket, Ok(Answer::Asked(asked)));
+                }
+            }
+            Ask::Append { topic, id, .. } => self.amendment_taken(&topic, id),
+            Ask::Delete { topic, ticket } => {
+                self.forget_topic(&topic);
+                self.answer(ticket, Ok(Answer::Deleted { topic }));
+            }
+            Ask::SetRetention { topic, retention, ticket } => {
+                self.answer(ticket, Ok(Answer::RetentionSet { topic, retention }));
+            }
             _ => {}
         }
         Ok(())
     }
 
     fn topics_came(&mut self, request: RequestId, more: bool, topics: Vec<TopicEntry>) -> Result<(), End> {
-        let fits = |ask: &Ask| matches!(ask, Ask::Topics { found, .. } if follow(found, &topics));
-        let Ask::Topics { filter, mut found, ticket } = self.asked(request, fits)? else { return Ok(()) };
+        let fits = |ask: &Ask| match ask {
+            Ask::Topics { found, .. } => follow(found, &topics),
+            Ask::Join(joining) => !joining.is_signed(),
+            _ => false,
+        };
+        let (filter, mut found, ticket) = match self.asked(request, fits)? {
+            Ask::Topics { filter, found, ticket } => (filter, found, ticket),
+            Ask::Join(joining) => {
+                self.join_found(joining, &topics);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let is_empty = topics.is_empty();
         found.extend(topics);
         if more && !is_empty {
@@ -207,10 +239,14 @@ impl Client {
     }
 
     fn clients_came(&mut self, request: RequestId, more: bool, clients: Vec<ClientEntry>) -> Result<(), End> {
-        let fits = |ask: &Ask| matches!(ask, Ask::Create(_) | Ask::Clients { .. });
+        let fits = |ask: &Ask| matches!(ask, Ask::Create(_) | Ask::Clients { .. } | Ask::Gather(_));
         let (after, mut found, ticket) = match self.asked(request, fits)? {
             Ask::Create(creation) => {
                 self.creation_page(creation, &clients, more);
+                return Ok(());
+            }
+            Ask::Gather(gathering) => {
+                self.gathered(*gathering, &clients, more);
                 return Ok(());
             }
             Ask::Clients { after, found, ticket } => (after, found, ticket),

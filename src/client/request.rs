@@ -18,6 +18,16 @@ pub struct CreateRequest {
     pub members: MemberChoice,
     pub join: Join,
     pub history: History,
+    /// Certificates, in DER, of keys that get the topic's key and never connect; at most eight.
+    pub recovery: Vec<Vec<u8>>,
+}
+
+/// What somebody is let in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantAs {
+    Member,
+    /// Also makes a member one.
+    Admin,
 }
 
 /// Who is let into a new topic, besides its creator.
@@ -45,6 +55,7 @@ impl CreateRequest {
             members: MemberChoice::AllKnown,
             join: Join::Ask,
             history: History::All,
+            recovery: Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::event::{Answer, Event, Notice, Opened};
 use super::failure::Failure;
 use super::link::End;
 use super::request::Ticket;
-use super::topic::{Link, OpenTopic};
+use super::topic::{Link, OpenTopic, Topic};
 use crate::base::ids::{Offset, RequestId, TopicHandle};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::frame::ClientFrame;
@@ -268,6 +268,24 @@ impl Client {
         let failure = Failure::from_refusal(Some(&name), code, 0, String::new());
         self.fail_topic(&name, &failure);
         Ok(())
+    }
+
+    /// Drops what is known of a topic, at the session's end if it is open: the broker sends its
+    /// records once a session.
+    pub(super) fn forget_topic(&mut self, name: &TopicName) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        topic.delivery = None;
+        topic.is_forgotten = true;
+        if let Some(open) = topic.open() {
+            open.delivering = false;
+        }
+        self.drop_forgotten();
+    }
+
+    /// Drops topics that are to be forgotten and are not used any more.
+    pub(super) fn drop_forgotten(&mut self) {
+        let is_used = |topic: &Topic| !topic.is_closed() || !topic.is_idle() || topic.delivery.is_some();
+        self.topics.retain(|_, topic| !topic.is_forgotten || is_used(topic));
     }
 
     /// The caller's own certificate and the broker's end soon, or clocks differ: said once a session.

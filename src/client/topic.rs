@@ -1,9 +1,10 @@
 //! What the client knows of one topic: its records and keys, its place in the log, its
 //! publishes, and under which handle it is open in this session.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::amend::Amendment;
 use super::delivery::Delivery;
 use super::failure::IntegrityFault;
 use super::publishing::Publishing;
@@ -23,8 +24,12 @@ pub struct Topic {
     pub publishing: Publishing,
     /// Who waits to be told the members.
     pub members_asked: Vec<Ticket>,
+    /// Changes of its membership that were asked for; the first one is under way.
+    pub amendments: VecDeque<Amendment>,
     /// Why nothing is taken from this topic, or sent to it, any more.
     pub stopped: Option<IntegrityFault>,
+    /// Whether it is to be dropped at the session's end.
+    pub is_forgotten: bool,
     /// Why nothing is delivered and published for now.
     pub suspended: Option<Suspension>,
     /// Names that were new when this topic's records named them, until all its records have come: what
@@ -110,13 +115,14 @@ impl Topic {
 
     /// Whether something waits for this topic.
     pub fn is_idle(&self) -> bool {
-        self.publishing.is_empty() && self.members_asked.is_empty()
+        self.publishing.is_empty() && self.members_asked.is_empty() && self.amendments.is_empty()
     }
 
     /// The session is over: what outlives it stays.
     pub fn end_session(&mut self) {
         self.link = Link::Closed;
         self.publishing.end_session();
+        self.amendments.iter_mut().for_each(Amendment::end_session);
     }
 
     /// Whether all records have come, as far as can be known now.
@@ -136,7 +142,8 @@ impl Topic {
             Link::Open(open) if !open.settled => Some(open.quiet_at),
             _ => None,
         };
-        [quiet, self.publishing.held_until()].into_iter().flatten().min()
+        let amendment = self.amendments.front().and_then(Amendment::deadline);
+        [quiet, amendment, self.publishing.held_until()].into_iter().flatten().min()
     }
 }
 

@@ -16,6 +16,8 @@ mod cast;
 mod dice;
 mod finale;
 mod link;
+#[cfg(test)]
+mod members;
 mod model;
 mod observed;
 mod pipe;

@@ -162,6 +162,7 @@ impl Player {
         Rule::ThingsGoOn.check(!self.is_over || is_late, || format!("{event:?} after the end"))?;
         match event {
             Event::Connected(_) | Event::CrlUpdated { .. } | Event::Notice(_) => Ok(()),
+            Event::Requested(_) | Event::RotateDue { .. } => Ok(()),
             Event::Disconnected { reason, fatal, .. } => self.disconnected(&reason, fatal),
             Event::Answer { ticket, result } => self.answered(ticket, result, model),
             Event::Opened(opened) => self.opened(&opened, model),

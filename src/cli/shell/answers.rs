@@ -51,7 +51,7 @@ impl Shell {
             Event::Disconnected { reason, retry_at, .. } => self.offline(reason, retry_at)?,
             Event::Closed => self.leaving = Leaving::Left,
             Event::Notice(notice) => self.screen.remark(&printable(&notice.to_string()))?,
-            Event::CrlUpdated { .. } => {}
+            Event::CrlUpdated { .. } | Event::Requested(_) | Event::RotateDue { .. } => {}
         }
         self.say_goodbye();
         Ok(())

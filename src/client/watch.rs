@@ -1,0 +1,114 @@
+//! Following who asks to join and whose certificate was revoked, and answering by itself.
+//!
+//! Nothing is done on the broker's word: who is let in has signed, asks for an open topic by its
+//! verified records, and was never removed or denied; who is removed is on the CRL that we
+//! have verified.
+
+use std::collections::BTreeSet;
+
+use super::Client;
+use super::amend::Intent;
+use super::asks::Ask;
+use super::event::Event;
+use super::link::End;
+use super::requests::Listing;
+use crate::base::Wall;
+use crate::base::ids::Fingerprint;
+use crate::base::names::{TopicFilter, TopicName};
+use crate::wire::values::JoinEntry;
+
+/// What is followed.
+#[derive(Default)]
+pub struct Watch {
+    /// Whether requests for open topics and due rotations are answered.
+    answers: bool,
+    /// Requests that were told of.
+    told: BTreeSet<(TopicName, Fingerprint, Wall)>,
+    /// Topics whose rotation was said to be due and is not, by our own revocation list.
+    doubted: BTreeSet<TopicName>,
+}
+
+/// Requests that are remembered as told; a broker keeps 256 a topic. Beyond, some are told again.
+const TOLD_MAX: usize = 65_536;
+/// As many topics as a broker may have.
+const DOUBTED_MAX: usize = crate::base::limits::TOPICS_MAX;
+
+impl Client {
+    /// Tells of those who ask to join topics that we may change, now and later, and of members
+    /// whose certificates were revoked. With `answer` those who may be are let into open topics,
+    /// and those whose certificates our own revocation list names are removed. Lasts over all
+    /// sessions; calling it again changes `answer`.
+    pub fn watch(&mut self, answer: bool) {
+        if let Some(watch) = &mut self.watch {
+            watch.answers = answer;
+            return;
+        }
+        self.watch = Some(Watch { answers: answer, ..Watch::default() });
+        if self.is_connected() {
+            self.follow_requests();
+        }
+    }
+
+    /// A session has begun, or is to be followed from now on.
+    pub(super) fn follow_requests(&mut self) {
+        if self.watch.is_some() {
+            let all = TopicFilter::parse("#").expect("a good filter");
+            self.start(Ask::Requests(Listing::new(all, None)));
+        }
+    }
+
+    /// Somebody asks to join.
+    pub(super) fn requested(&mut self, entry: &JoinEntry) {
+        let Some((request, admission)) = self.read_request(entry) else { return };
+        let Some(watch) = &mut self.watch else { return };
+        if watch.told.len() >= TOLD_MAX {
+            watch.told.clear();
+        }
+        if !watch.told.insert((request.topic.clone(), request.fingerprint, request.asked)) {
+            return;
+        }
+        let (answers, topic) = (watch.answers, request.topic.clone());
+        self.events.push(Event::Requested(request));
+        if let Some(admission) = admission.filter(|_| answers) {
+            self.amend_unasked(&topic, Intent::LetIn(vec![admission]));
+        }
+    }
+
+    pub(super) fn request_came(&mut self, entry: &JoinEntry) -> Result<(), End> {
+        if self.watch.is_none() {
+            return Err(End::protocol("a request that is not followed"));
+        }
+        self.requested(entry);
+        Ok(())
+    }
+
+    pub(super) fn rotate_due(&mut self, topic: TopicName) -> Result<(), End> {
+        if self.watch.is_none() {
+            return Err(End::protocol("a topic that is not followed"));
+        }
+        self.events.push(Event::RotateDue { topic: topic.clone() });
+        if self.watch.as_ref().is_some_and(|watch| watch.answers) {
+            self.amend_unasked(&topic, Intent::RemoveRevoked);
+        }
+        Ok(())
+    }
+
+    /// A rotation was said to be due, and our own revocation list names none of the members. A newer
+    /// list may: it is looked at again then.
+    pub(super) fn nobody_is_revoked(&mut self, topic: &TopicName) {
+        let Some(watch) = &mut self.watch else { return };
+        if watch.doubted.len() < DOUBTED_MAX && watch.doubted.insert(topic.clone()) {
+            log::warn!(
+                "the broker says that {topic} has a member who is revoked; by the list here it has none"
+            );
+        }
+    }
+
+    /// There is a newer revocation list.
+    pub(super) fn crl_renewed(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        for topic in std::mem::take(&mut watch.doubted) {
+            self.amend_unasked(&topic, Intent::RemoveRevoked);
+        }
+    }
+}
