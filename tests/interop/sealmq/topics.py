@@ -122,7 +122,7 @@ class Topic:
         self.unreadable: list[int] = []  # offsets of messages whose epoch's key was not given to this client
         self.bodies: dict[int, Frame] = {}  # Message frames as they came, by offset
         self._signer_serial = 0
-        self._held: list[Frame] = []
+        self._held: deque[Frame] = deque()
 
     def take_topic(self, frame: Frame, delivering: bool) -> None:
         """`delivering` says whether the request that is answered asked for messages."""
@@ -133,6 +133,7 @@ class Topic:
     def stop(self) -> None:
         """No more messages come, by an Unsubscribe."""
         self.delivery, self.caught_up = None, None
+        self._held.clear()
 
     def take_record(self, frame: Frame) -> None:
         if self.broken:
@@ -144,10 +145,7 @@ class Topic:
             self.broken = error
             return
         self._signer_serial = certificate.serial_number
-        if not self.signer_revoked:
-            held, self._held = self._held, []
-            for message in held:
-                self.take_message(message)
+        self._release()
 
     @property
     def signer_revoked(self) -> bool:
@@ -162,23 +160,50 @@ class Topic:
 
     def take_gap(self, frame: Frame) -> None:
         self.gaps.append((frame.start, frame.to))
-        if self.delivery:
-            self._pass(frame.start)
-            self.delivery.due = max(self.delivery.due, frame.to)
-            self.delivery.passed_over += 1
+        self._hold_or_take(frame)
 
     def take_caught_up(self, frame: Frame) -> None:
         self.caught_up = frame.next
+        self._release()
         if self.delivery and not self._held:
             self._pass(frame.next)
 
     def take_message(self, frame: Frame) -> None:
         """Takes a message that is as section 7.3 wants it; anything else is noted."""
+        self._hold_or_take(frame)
+
+    def _hold_or_take(self, frame: Frame) -> None:
         if self.delivery is None:  # what was on its way when it was unsubscribed
             return
-        if self.signer_revoked:
-            self._held.append(frame)
-            return
+        self._held.append(frame)
+        self._release()
+
+    def _release(self) -> None:
+        """Takes what was held, in order, as far as nothing has to be waited for any more."""
+        while self._held and not self._has_to_wait(self._held[0]):
+            frame = self._held.popleft()
+            if frame.kind == "Gap":
+                self._take_gap(frame)
+            else:
+                self._take_message(frame)
+
+    def _has_to_wait(self, frame: Frame) -> bool:
+        """Who came late gets the key of messages with a record that stands behind them; all records have come when
+        the delivery has caught up.
+        """
+        if self.signer_revoked and not self.broken:
+            return True
+        if frame.kind == "Gap" or self.caught_up is not None or self.broken:
+            return False
+        epoch = self.chain.epochs.get(frame.epoch)
+        return epoch is not None and epoch.key is None
+
+    def _take_gap(self, frame: Frame) -> None:
+        self._pass(frame.start)
+        self.delivery.due = max(self.delivery.due, frame.to)
+        self.delivery.passed_over += 1
+
+    def _take_message(self, frame: Frame) -> None:
         if frame.offset < self.delivery.due:
             self._drop(frame, "a message at an offset that was passed")
             return
