@@ -22,8 +22,12 @@ import traceback
 from pathlib import Path
 from typing import Callable
 
-import cases_polite  # noqa: F401 (fills POLITE)
-import cases_rude
+import cases_handshake
+import cases_liars  # noqa: F401 (these fill POLITE and RUDE)
+import cases_members  # noqa: F401
+import cases_polite  # noqa: F401
+import cases_roles  # noqa: F401
+import cases_rude  # noqa: F401
 import sealmq as mq
 from world import POLITE, RUDE, Case, Failed, World, must
 
@@ -109,7 +113,7 @@ def main() -> int:
         world.start_broker()
         for name, function in POLITE:
             report.run(name, lambda: function(world))
-        slow = cases_rude.Slow(world)
+        slow = cases_handshake.Slow(world)
         for name, function in RUDE:
             report.run("rude: " + name, lambda: with_polite(function, world))
         report.run("rude: a byte a second, and silence", slow.refused)

@@ -32,7 +32,7 @@ PUB_TO = ["pub", *DAVE, "-t", "{topic}"]
 PUB = [*PUB_TO, "-m", "{text}"]
 SUB = ["sub", *DAVE, "-t", "{topic}"]
 
-CLIENTS = ("alice", "bob", "carol", "dave", "mallory")
+CLIENTS = ("alice", "bob", "carol", "dave", "erin", "mallory")
 
 
 class Failed(Exception):
@@ -72,12 +72,20 @@ class World:
         return os.environ | {"SEALMQ_HOME": str(self.home), "HOME": str(self.home)}
 
     def command(self, arguments: list[str], **values: str) -> list[str]:
-        values |= {"home": str(self.home), "host": self.host, "port": str(self.port)}
+        values = {"home": str(self.home), "host": self.host, "port": str(self.port)} | values
         return [self.sealmq, *(argument.format(**values) for argument in arguments)]
 
     def run(self, arguments: list[str], **values: str) -> str:
         """Runs a sealmq command to its end; gives its standard output."""
         return self.run_bytes(arguments, **values).decode()
+
+    def try_run(self, arguments: list[str], **values: str) -> tuple[int, str, str]:
+        """Runs a sealmq command that need not end well: exit code, standard output and error."""
+        done = subprocess.run(
+            self.command(arguments, **values), cwd=self.home, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, timeout=15,
+        )
+        return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
     def run_bytes(self, arguments: list[str], given: bytes = b"", **values: str) -> bytes:
         """The same, with `given` as standard input."""
@@ -181,6 +189,12 @@ class World:
             client.timeout = 3.0
             client.ping()
             must(client.exit().code == 0, "a polite client was not let go with code 0")
+
+
+def flip(data: bytes, at: int = -1) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
 
 
 def refuse_code(action: Callable[[], object]) -> int | None:
@@ -316,7 +330,7 @@ class RawSession(Raw):
         self.outgoing = mq.Direction(self.handshake.send_key)
         self.incoming = mq.Direction(self.handshake.receive_key)
         self.pending: list[Frame] = []
-        self.wait("Welcome")
+        self.welcome = self.wait("Welcome")
 
     def frames(self, *frames: Frame) -> None:
         self.write(self.outgoing.seal(frames))

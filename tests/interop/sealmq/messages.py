@@ -92,7 +92,15 @@ def seal_body(topic_id: bytes, epoch: Epoch, publisher: Publisher, counter: int,
     if len(content) > MAX_CONTENT:
         raise ValueError("the message is too large")
     signed = signed_fields(topic_id, epoch, publisher.id, counter) + content
-    signature = ed25519_sign(publisher.key, "sealmq/1 message", sha256(signed))
+    return seal_signed(topic_id, epoch, signed, sign_message(publisher, signed))
+
+
+def sign_message(publisher: Publisher, signed: bytes) -> bytes:
+    return ed25519_sign(publisher.key, "sealmq/1 message", sha256(signed))
+
+
+def seal_signed(topic_id: bytes, epoch: Epoch, signed: bytes, signature: bytes) -> bytes:
+    """The last step alone; whoever has the epoch's key can do it with whatever is signed, or is not."""
     return fernet_seal(body_key(topic_id, epoch), signed + signature)
 
 
