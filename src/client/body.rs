@@ -1,4 +1,5 @@
-//! Message bodies: sealed and opened with the `fernet` crate, which nothing else uses.
+//! Message bodies: signed and sealed, opened and verified. The `fernet` crate does the sealing, and
+//! nothing else uses it.
 //!
 //! The crate speaks base64; the wire and the disk hold a body as binary, so base64 stays at
 //! the crate's edge. Two traps of its version 0.2.2 are kept out here. `decrypt_with_ttl`
@@ -13,6 +14,8 @@ use zeroize::Zeroizing;
 use super::failure::IntegrityFault;
 use crate::base::Wall;
 use crate::base::ids::{Counter, PublisherId, RecordHash, TopicId};
+use crate::crypto::digest::sha256;
+use crate::crypto::ed25519::{MessageKey, MessageSigner};
 use crate::crypto::secret::Secret32;
 use crate::wire::body::Sealed;
 
@@ -39,32 +42,30 @@ impl BodyKey {
         BodyKey(Fernet::new(&text).expect("32 bytes in base64 are a key"))
     }
 
-    /// Seals `content` to its place; `now` becomes the token's timestamp, which nobody judges.
-    pub fn seal(&self, place: &Place, content: &[u8], now: Wall) -> Vec<u8> {
-        let sealed = Sealed {
-            topic: place.topic,
-            epoch_record: place.epoch_record,
-            publisher: place.publisher,
-            counter: place.counter,
-            content,
-            signature: None,
-        };
-        let mut plain = Zeroizing::new(Vec::with_capacity(content.len() + BINDING_BYTES));
-        sealed.encode(&mut plain);
+    /// Signs `content` and seals it to its place; `now` becomes the token's timestamp, which nobody judges.
+    pub fn seal(&self, place: &Place, content: &[u8], signer: &MessageSigner, now: Wall) -> Vec<u8> {
+        let Place { topic, epoch_record, publisher, counter } = *place;
+        let sealed = Sealed { topic, epoch_record, publisher, counter, content };
+        let mut plain = Zeroizing::new(Vec::with_capacity(content.len() + Sealed::OVERHEAD_BYTES));
+        sealed.encode_signed_part(&mut plain);
+        let signature = signer.sign(&sha256(&plain));
+        plain.extend_from_slice(&signature);
         let token = self.0.encrypt_at_time(&plain, now.secs());
         Base64Url::decode_vec(&token).expect("the crate writes base64")
     }
 
-    /// Opens a body that came as the message at `place`.
-    pub fn open(&self, place: &Place, body: &[u8]) -> Result<Vec<u8>, IntegrityFault> {
+    /// Opens a body that came as the message at `place`, from the holder of `key`.
+    pub fn open(&self, place: &Place, body: &[u8], key: &MessageKey) -> Result<Vec<u8>, IntegrityFault> {
         let token = Base64Url::encode_string(body);
         let plain = self.0.decrypt_at_time(&token, None, END_OF_TIME).map_err(|_| IntegrityFault::BadBody)?;
         let plain = Zeroizing::new(plain);
-        let sealed = Sealed::decode(&plain).map_err(|_| IntegrityFault::UnknownBody)?;
-        if sealed.signature.is_some() {
-            return Err(IntegrityFault::UnknownBody);
+        if Sealed::is_unsigned(&plain) {
+            return Err(IntegrityFault::UnsignedBody);
         }
+        let (sealed, signed) = Sealed::decode(&plain).map_err(|_| IntegrityFault::UnknownBody)?;
+        // Any member can seal; where it was sealed for is told before who did not do it.
         place.check(&sealed)?;
+        key.verify(&sha256(signed.part), signed.signature).map_err(|_| IntegrityFault::BadSignature)?;
         Ok(sealed.content.to_vec())
     }
 }
@@ -87,19 +88,29 @@ impl Place {
     }
 }
 
-/// What [`Sealed`] puts before the content: version, kind, topic, record, publisher, counter.
-const BINDING_BYTES: usize = 2 + 32 + 32 + 16 + 8;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX};
     use crate::base::time::Wall;
+    use crate::crypto::cert::testing::Seeded;
 
     const NOW: Wall = Wall(1_800_000_000_000);
 
     fn key(byte: u8) -> BodyKey {
         BodyKey::new(&Secret32::new([byte; 32]))
+    }
+
+    fn signer() -> MessageSigner {
+        MessageSigner::generate(&mut Seeded::new(1))
+    }
+
+    fn seal(place: &Place, content: &[u8]) -> Vec<u8> {
+        key(1).seal(place, content, &signer(), NOW)
+    }
+
+    fn open(place: &Place, body: &[u8]) -> Result<Vec<u8>, IntegrityFault> {
+        key(1).open(place, body, &signer().public())
     }
 
     fn place() -> Place {
@@ -114,10 +125,10 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_in_its_place() {
         for content in [&b""[..], b"x", &[0xff, 0xfe], &vec![7; MESSAGE_BYTES_MAX]] {
-            let body = key(1).seal(&place(), content, NOW);
+            let body = seal(&place(), content);
             assert!(body.len() <= BODY_BYTES_MAX);
             assert_eq!(body[0], 0x80, "the binary form of a token");
-            assert_eq!(key(1).open(&place(), &body).as_deref(), Ok(content));
+            assert_eq!(open(&place(), &body).as_deref(), Ok(content));
         }
     }
 
@@ -125,35 +136,35 @@ mod tests {
     fn the_sender_s_clock_is_not_judged() {
         let day = 86_400_000;
         for at in [Wall(0), Wall(NOW.0 - day), Wall(NOW.0 + day), Wall(u64::MAX)] {
-            let body = key(1).seal(&place(), b"hello", at);
-            assert_eq!(key(1).open(&place(), &body).as_deref(), Ok(&b"hello"[..]), "{at}");
+            let body = key(1).seal(&place(), b"hello", &signer(), at);
+            assert_eq!(open(&place(), &body).as_deref(), Ok(&b"hello"[..]), "{at}");
         }
     }
 
     #[test]
     fn a_timestamp_at_the_end_of_time_does_not_overflow() {
-        let mut body = key(1).seal(&place(), b"", NOW);
+        let mut body = seal(&place(), b"");
         body[1..9].fill(0xff);
-        assert_eq!(key(1).open(&place(), &body), Err(IntegrityFault::BadBody));
-        assert_eq!(key(1).open(&place(), &body[..9]), Err(IntegrityFault::BadBody));
-        assert_eq!(key(1).open(&place(), &[]), Err(IntegrityFault::BadBody));
+        assert_eq!(open(&place(), &body), Err(IntegrityFault::BadBody));
+        assert_eq!(open(&place(), &body[..9]), Err(IntegrityFault::BadBody));
+        assert_eq!(open(&place(), &[]), Err(IntegrityFault::BadBody));
     }
 
     #[test]
     fn every_flipped_byte_is_refused() {
-        let body = key(1).seal(&place(), b"turn the light on", NOW);
+        let body = seal(&place(), b"turn the light on");
         for i in 0..body.len() {
             let mut bad = body.clone();
             bad[i] ^= 1;
-            assert_eq!(key(1).open(&place(), &bad), Err(IntegrityFault::BadBody), "byte {i}");
-            assert_eq!(key(1).open(&place(), &body[..i]), Err(IntegrityFault::BadBody), "{i} bytes");
+            assert_eq!(open(&place(), &bad), Err(IntegrityFault::BadBody), "byte {i}");
+            assert_eq!(open(&place(), &body[..i]), Err(IntegrityFault::BadBody), "{i} bytes");
         }
-        assert_eq!(key(2).open(&place(), &body), Err(IntegrityFault::BadBody));
+        assert_eq!(key(2).open(&place(), &body, &signer().public()), Err(IntegrityFault::BadBody));
     }
 
     #[test]
     fn a_body_is_good_in_its_place_alone() {
-        let body = key(1).seal(&place(), b"content", NOW);
+        let body = seal(&place(), b"content");
         let cases = [
             (Place { topic: TopicId([9; 32]), ..place() }, IntegrityFault::WrongTopic),
             (Place { epoch_record: RecordHash([9; 32]), ..place() }, IntegrityFault::WrongEpoch),
@@ -164,30 +175,46 @@ mod tests {
             ),
         ];
         for (elsewhere, fault) in cases {
-            assert_eq!(key(1).open(&elsewhere, &body), Err(fault));
+            assert_eq!(open(&elsewhere, &body), Err(fault));
         }
     }
 
     #[test]
-    fn forms_of_later_versions_are_refused() {
-        let seal = |plain: &[u8]| {
-            let token = key(1).0.encrypt_at_time(plain, NOW.secs());
-            Base64Url::decode_vec(&token).expect("the crate writes base64")
-        };
-        let p = place();
-        let sealed = Sealed {
-            topic: p.topic,
-            epoch_record: p.epoch_record,
-            publisher: p.publisher,
-            counter: p.counter,
-            content: b"signed",
-            signature: Some(&[0; 64]),
-        };
-        let mut plain = Vec::new();
-        sealed.encode(&mut plain);
-        assert_eq!(key(1).open(&p, &seal(&plain)), Err(IntegrityFault::UnknownBody));
-        plain[0] = 2;
-        assert_eq!(key(1).open(&p, &seal(&plain)), Err(IntegrityFault::UnknownBody));
-        assert_eq!(key(1).open(&p, &seal(&plain[..40])), Err(IntegrityFault::UnknownBody));
+    fn a_body_is_its_signer_s_alone() {
+        let other = MessageSigner::generate(&mut Seeded::new(2));
+        let forged = key(1).seal(&place(), b"content", &other, NOW);
+        assert_eq!(open(&place(), &forged), Err(IntegrityFault::BadSignature));
+        assert!(key(1).open(&place(), &forged, &other.public()).is_ok());
+        // A member knows the topic's key, and may change what another has signed.
+        let body = seal(&place(), b"turn the light on");
+        let plain = key(1).0.decrypt_at_time(&Base64Url::encode_string(&body), None, END_OF_TIME);
+        let plain = plain.expect("our own body");
+        for i in Sealed::OVERHEAD_BYTES - 64..plain.len() {
+            let mut changed = plain.clone();
+            changed[i] ^= 1;
+            assert_eq!(open(&place(), &reseal(&changed)), Err(IntegrityFault::BadSignature), "byte {i}");
+        }
+        let longer = [&plain[..], &[0]].concat();
+        assert_eq!(open(&place(), &reseal(&longer)), Err(IntegrityFault::BadSignature));
+        assert!(open(&place(), &reseal(&plain)).is_ok());
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        let mut plain = vec![1, 0];
+        plain.extend_from_slice(&[0; 200]);
+        assert_eq!(open(&place(), &reseal(&plain)), Err(IntegrityFault::UnsignedBody));
+        plain[1] = 2;
+        assert_eq!(open(&place(), &reseal(&plain)), Err(IntegrityFault::UnknownBody));
+        plain[..2].copy_from_slice(&[2, 1]);
+        assert_eq!(open(&place(), &reseal(&plain)), Err(IntegrityFault::UnknownBody));
+        assert_eq!(open(&place(), &reseal(&[1, 1, 0])), Err(IntegrityFault::UnknownBody));
+        assert_eq!(open(&place(), &reseal(&[])), Err(IntegrityFault::UnknownBody));
+    }
+
+    /// A plaintext as a member may seal it.
+    fn reseal(plain: &[u8]) -> Vec<u8> {
+        let token = key(1).0.encrypt_at_time(plain, NOW.secs());
+        Base64Url::decode_vec(&token).expect("the crate writes base64")
     }
 }

@@ -1,17 +1,17 @@
 //! What a topic's log brings: records, senders, messages, and marks of where they stand.
 
-use super::Client;
-use super::body::Place;
+use super::delivery::Delivery;
 use super::event::{Event, Integrity, Message, Notice};
 use super::failure::IntegrityFault;
 use super::link::End;
+use super::pins::Place;
 use super::records::{Incoming, Reader, Records};
+use super::senders::Claim;
 use super::topic::{Link, Sender, Topic};
+use super::{Client, body};
 use crate::base::Wall;
-use crate::base::ids::{Counter, Epoch, Fingerprint, Offset, PublisherId, TopicHandle};
-use crate::base::names::{Name, TopicName};
-use crate::crypto::cert::Role;
-use crate::crypto::digest::sha256;
+use crate::base::ids::{Counter, Epoch, Offset, TopicHandle};
+use crate::base::names::TopicName;
 
 /// A message's frame without its body.
 #[derive(Clone, Copy)]
@@ -21,10 +21,9 @@ pub struct Arrived {
     pub sender: u32,
     pub epoch: Epoch,
     pub counter: Counter,
+    /// SHA-256 of the body.
+    pub hash: [u8; 32],
 }
-
-/// Senders' certificates that were verified already.
-const CERTIFICATES_MAX: usize = 4096;
 
 impl Client {
     pub(super) fn record_came(
@@ -54,7 +53,7 @@ impl Client {
             && topic.records.is_succeeded_by(incoming, &reader);
         if is_replaced {
             topic.records = Records::default();
-            topic.publishing.renumber(topic.publishing.slot);
+            topic.publishing.restart();
             taken = topic.records.take(number, incoming, &mut reader);
         }
         if let Some(open) = topic.open() {
@@ -79,7 +78,8 @@ impl Client {
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.stopped = Some(fault.clone());
         topic.delivery = None;
-        let integrity = Integrity { topic: name.clone(), offset, sender: None, fault, stopped: true };
+        let topic = name.clone();
+        let integrity = Integrity { topic, offset, sender: None, counter: None, fault, stopped: true };
         self.events.push(Event::Integrity(integrity));
     }
 
@@ -87,41 +87,16 @@ impl Client {
         &mut self,
         handle: TopicHandle,
         number: u32,
-        publisher: PublisherId,
-        fingerprint: Fingerprint,
-        name: Name,
-        certificate: &[u8],
+        claim: Claim<'_>,
     ) -> Result<(), End> {
-        let topic_name = self.name_of(handle)?;
-        let fault = self.judge_sender(&fingerprint, &name, certificate);
-        let Some(open) = self.topics.get_mut(&topic_name).and_then(Topic::open) else { return Ok(()) };
-        if !open.name_sender(number, Sender { publisher, fingerprint, name, fault }) {
+        let topic = self.name_of(handle)?;
+        let delegation = self.senders.judge(claim, &self.trust);
+        let Some(open) = self.topics.get_mut(&topic).and_then(Topic::open) else { return Ok(()) };
+        let Claim { publisher, fingerprint, name, .. } = claim;
+        if !open.name_sender(number, Sender { publisher, fingerprint, name: name.clone(), delegation }) {
             return Err(End::protocol("one number for two senders"));
         }
         Ok(())
-    }
-
-    /// Why the broker is not believed about a sender.
-    fn judge_sender(
-        &mut self,
-        fingerprint: &Fingerprint,
-        name: &Name,
-        certificate: &[u8],
-    ) -> Option<IntegrityFault> {
-        let hash = sha256(certificate);
-        if !self.certificates.contains_key(&hash) {
-            let verified = match self.trust.verify_historic(certificate, Role::Client) {
-                Ok(certificate) => (certificate.fingerprint(), certificate.name().clone()),
-                Err(fault) => return Some(IntegrityFault::BadSender(fault.to_string())),
-            };
-            if self.certificates.len() >= CERTIFICATES_MAX {
-                self.certificates.clear();
-            }
-            self.certificates.insert(hash, verified);
-        }
-        let (owner, owner_name) = self.certificates.get(&hash)?;
-        let is_theirs = owner == fingerprint && owner_name == name;
-        (!is_theirs).then(|| IntegrityFault::BadSender("is not the one that the broker names".into()))
     }
 
     pub(super) fn message_came(&mut self, handle: TopicHandle, m: Arrived, body: &[u8]) -> Result<(), End> {
@@ -134,47 +109,27 @@ impl Client {
         };
         let sender = open.sender(m.sender);
         let mut faults = Vec::new();
-        let opened = match delivery.reach(m.offset, &topic.records) {
-            Err(_) => Err(IntegrityFault::Replayed { counter: m.counter }),
-            Ok(skipped) => {
-                faults.extend(skipped);
-                let sender = sender.ok_or(IntegrityFault::UnknownSender);
-                sender.and_then(|sender| {
-                    let content = open_message(&topic.records, sender, m, body)?;
-                    faults.extend(delivery.count((sender.fingerprint, sender.publisher), m.counter)?);
-                    Ok(content)
-                })
-            }
-        };
+        let content = take_message(delivery, &topic.records, sender, m, body, &mut faults);
         let sender = sender.map(|s| (s.name.clone(), s.fingerprint));
-        let event = match (opened, &sender) {
-            (Ok(content), Some((sender, fingerprint))) => Some(Event::Message(Message {
-                topic: name.clone(),
-                content,
-                offset: m.offset,
-                time: m.time,
-                sender: sender.clone(),
-                fingerprint: *fingerprint,
-                epoch: m.epoch,
-                counter: m.counter,
-            })),
-            (Err(fault), _) => {
-                faults.push(fault);
-                None
-            }
-            (Ok(_), None) => None,
-        };
         for fault in faults {
-            self.report(&name, m.offset, sender.as_ref().map(|(name, _)| name.clone()), fault);
+            let (offset, counter) = (Some(m.offset), Some(m.counter));
+            let (topic, sender) = (name.clone(), sender.as_ref().map(|(name, _)| name.clone()));
+            let integrity = Integrity { topic, offset, sender, counter, fault, stopped: false };
+            self.events.push(Event::Integrity(integrity));
         }
-        event.into_iter().for_each(|event| self.events.push(event));
+        if let Some((content, (sender, fingerprint))) = content.zip(sender) {
+            let Arrived { offset, time, epoch, counter, .. } = m;
+            let topic = name;
+            let message = Message { topic, content, offset, time, sender, fingerprint, epoch, counter };
+            self.events.push(Event::Message(message));
+        }
         Ok(())
     }
 
     /// Something in a topic is not what it should be, but the topic goes on.
-    fn report(&mut self, topic: &TopicName, offset: Offset, sender: Option<Name>, fault: IntegrityFault) {
-        let integrity =
-            Integrity { topic: topic.clone(), offset: Some(offset), sender, fault, stopped: false };
+    fn report(&mut self, topic: &TopicName, offset: Offset, fault: IntegrityFault) {
+        let (topic, offset) = (topic.clone(), Some(offset));
+        let integrity = Integrity { topic, offset, sender: None, counter: None, fault, stopped: false };
         self.events.push(Event::Integrity(integrity));
     }
 
@@ -193,7 +148,7 @@ impl Client {
         let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.pass(next, &topic.records);
         let is_news = !std::mem::replace(&mut delivery.caught_up, true);
-        skipped.into_iter().for_each(|fault| self.report(&name, next, None, fault));
+        skipped.into_iter().for_each(|fault| self.report(&name, next, fault));
         if is_news {
             self.events.push(Event::CaughtUp { topic: name, next });
         }
@@ -206,24 +161,61 @@ impl Client {
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
         let Some(delivery) = topic.delivery.as_mut().filter(|_| shows) else { return Ok(()) };
         let skipped = delivery.gap(from, to, &topic.records);
-        skipped.into_iter().for_each(|fault| self.report(&name, from, None, fault));
+        skipped.into_iter().for_each(|fault| self.report(&name, from, fault));
         self.events.push(Event::Gap { topic: name, from, to });
         Ok(())
     }
 }
 
-/// A message's content, if it is what a member sealed for this topic, this epoch and this place.
+/// A message's content, if it is what a member sent to stand here; and what is wrong otherwise, or
+/// before it.
+fn take_message(
+    delivery: &mut Delivery,
+    records: &Records,
+    sender: Option<&Sender>,
+    m: Arrived,
+    body: &[u8],
+    faults: &mut Vec<IntegrityFault>,
+) -> Option<Vec<u8>> {
+    match delivery.reach(m.offset, records) {
+        Ok(skipped) => faults.extend(skipped),
+        Err(_) => {
+            faults.push(IntegrityFault::Replayed { counter: m.counter });
+            return None;
+        }
+    }
+    let opened = sender.ok_or(IntegrityFault::UnknownSender).and_then(|sender| {
+        let content = open_message(records, sender, m, body)?;
+        let place = Place { offset: m.offset, counter: m.counter, hash: m.hash };
+        faults.extend(delivery.count((sender.fingerprint, sender.publisher), place, records)?);
+        Ok(content)
+    });
+    match opened {
+        Ok(content) => Some(content),
+        Err(fault) => {
+            if matches!(fault, IntegrityFault::NoKey { .. }) {
+                delivery.could_not_open();
+            }
+            faults.push(fault);
+            None
+        }
+    }
+}
+
+/// A message's content, if its sender sealed it for this topic, this epoch and this place, and was a
+/// member here.
 fn open_message(
     records: &Records,
     sender: &Sender,
     m: Arrived,
     body: &[u8],
 ) -> Result<Vec<u8>, IntegrityFault> {
-    if let Some(fault) = &sender.fault {
-        return Err(fault.clone());
+    let delegation = sender.delegation.as_ref().map_err(Clone::clone)?;
+    if !delegation.covers(m.time) {
+        return Err(IntegrityFault::OutOfTime);
     }
-    if !records.was_member(sender.fingerprint) {
-        return Err(IntegrityFault::StrangeSender);
+    if let Some(fault) = records.why_no_sender(sender.fingerprint, m.offset) {
+        return Err(fault);
     }
     let epoch = m.epoch;
     let no_key = || IntegrityFault::NoKey { epoch };
@@ -233,5 +225,6 @@ fn open_message(
     }
     let epoch_record = records.epoch_record(epoch).ok_or_else(no_key)?;
     let key = records.keyring().body_key(epoch).ok_or_else(no_key)?;
-    key.open(&Place { topic, epoch_record, publisher: sender.publisher, counter: m.counter }, body)
+    let place = body::Place { topic, epoch_record, publisher: sender.publisher, counter: m.counter };
+    key.open(&place, body, &delegation.key)
 }

@@ -1,8 +1,13 @@
 //! Where this client is in a topic's log, and whether what comes is what must come next.
+//!
+//! Each publisher counts its messages from 0. Where nothing was passed over, the next one of a
+//! publisher is known, and a new publisher begins at 0; what was read before must not change.
+//! It knows nothing of keys: what it is told of has been verified.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use super::failure::IntegrityFault;
+use super::pins::Place;
 use super::records::Records;
 use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset, PublisherId};
 
@@ -13,48 +18,111 @@ pub struct Delivery {
     pub next: Offset,
     /// Whether the caller has been told that the past has been delivered.
     pub caught_up: bool,
-    /// How many gaps there were: across a gap a publisher's messages may be missing.
-    gaps: u64,
-    publishers: HashMap<Publisher, Seen>,
-    /// Publishers from the one that was met first; the map forgets in this order.
-    order: VecDeque<Publisher>,
+    /// From here to [`Delivery::next`] nothing was passed over.
+    unbroken: Offset,
+    /// Whether all publishers since then are known: none had to be forgotten.
+    is_complete: bool,
+    /// Where delivery began; what was read before is in `before`.
+    begun: Offset,
+    seen: Places,
+    /// What was read before delivery began here, and may come again.
+    before: Memory,
 }
 
 /// A publisher id belongs to the client that uses it.
 pub type Publisher = (Fingerprint, PublisherId);
 
-/// A publisher's last message.
-#[derive(Clone, Copy)]
-struct Seen {
-    counter: Counter,
-    gaps: u64,
+/// What is remembered of a topic's delivery, for when it begins again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All messages below were read or passed over.
+    pub next: Offset,
+    /// From here to `next` nothing was passed over. Who does not know says `next`.
+    pub unbroken: Offset,
+    /// Whether each publisher that was met since `unbroken` has its place. Who does not know says no.
+    pub is_complete: bool,
+    /// Each publisher's newest message.
+    pub places: BTreeMap<Publisher, Place>,
 }
 
-/// Publishers remembered in one topic; each run of a one-shot client is one.
+/// The newest message of each publisher, no more than so many.
+#[derive(Default)]
+struct Places {
+    by_publisher: HashMap<Publisher, Place>,
+    by_offset: BTreeMap<Offset, Publisher>,
+}
+
+/// Publishers known in one topic while it is delivered; each run of a one-shot client is one.
 const PUBLISHERS_MAX: usize = 4096;
+/// Those that are remembered, the newest.
+const REMEMBERED_MAX: usize = 256;
 
 impl Delivery {
     pub fn new(incarnation: Incarnation, start: Offset) -> Delivery {
-        Delivery {
+        Delivery::with_memory(incarnation, start, Memory { is_complete: true, ..Memory::default() })
+    }
+
+    /// Begins at `start` of a log of which `before` is known.
+    pub fn with_memory(incarnation: Incarnation, start: Offset, mut before: Memory) -> Delivery {
+        let mut delivery = Delivery {
             incarnation,
             next: start,
             caught_up: false,
-            gaps: 0,
-            publishers: HashMap::new(),
-            order: VecDeque::new(),
+            unbroken: start,
+            is_complete: true,
+            begun: start,
+            seen: Places::default(),
+            before: Memory::default(),
+        };
+        // Goes on where, or in the midst of what, was read without a break.
+        if before.unbroken <= start && start <= before.next && before.next > Offset(0) {
+            delivery.unbroken = before.unbroken;
+            delivery.is_complete = before.is_complete;
+            for (who, place) in before.places.extract_if(.., |_, place| place.offset < start) {
+                delivery.seen.insert(who, place);
+            }
         }
+        delivery.before = before;
+        delivery
+    }
+
+    /// What is to be remembered.
+    pub fn memory(&self) -> Memory {
+        let mut places = self.before.places.clone();
+        for (who, place) in &self.seen.by_publisher {
+            let known = places.entry(*who).or_insert(*place);
+            if known.offset < place.offset {
+                *known = *place;
+            }
+        }
+        let has_passed_all = self.next >= self.before.next;
+        let (unbroken, is_complete) = match has_passed_all {
+            true => (self.unbroken, self.is_complete),
+            false => (self.before.unbroken, self.before.is_complete),
+        };
+        let is_complete = is_complete && places.len() <= REMEMBERED_MAX;
+        if places.len() > REMEMBERED_MAX {
+            let mut offsets: Vec<Offset> = places.values().map(|place| place.offset).collect();
+            offsets.sort_unstable_by(|a, b| b.cmp(a));
+            places.retain(|_, place| place.offset > offsets[REMEMBERED_MAX]);
+        }
+        Memory { next: self.next.max(self.before.next), unbroken, is_complete, places }
+    }
+
+    /// Whether a session that begins at `start` of this log goes on here, or leaves something out.
+    pub fn goes_on_at(&self, incarnation: Incarnation, start: Offset) -> bool {
+        incarnation == self.incarnation && start >= self.next
     }
 
     /// The session resumes elsewhere than asked: what lies between is not told of again.
     pub fn move_to(&mut self, incarnation: Incarnation, start: Offset) {
-        if incarnation != self.incarnation {
+        let before = match incarnation == self.incarnation {
+            true => self.memory(),
             // Another log: its publishers may count anew.
-            self.publishers.clear();
-            self.order.clear();
-        }
-        self.incarnation = incarnation;
-        self.next = start;
-        self.gaps += 1;
+            false => Memory::default(),
+        };
+        let caught_up = self.caught_up;
+        *self = Delivery { caught_up, ..Delivery::with_memory(incarnation, start, before) };
     }
 
     /// A message at `offset` has come. `Ok(Some(…))`: it may be taken, but entries before it were
@@ -79,30 +147,45 @@ impl Delivery {
     pub fn gap(&mut self, from: Offset, to: Offset, records: &Records) -> Option<IntegrityFault> {
         let skipped = self.skipped(from, records);
         self.next = self.next.max(to);
-        self.gaps += 1;
+        self.unbroken = self.next;
         skipped
     }
 
-    /// Holds a message's counter against the last one of its publisher. `Ok(Some(…))`: it is new,
-    /// but messages before it are missing. An error: it came before.
+    /// The entry that was reached last could not be opened, and so not be counted.
+    pub fn could_not_open(&mut self) {
+        self.unbroken = self.next;
+    }
+
+    /// Holds a verified message against what is known of its publisher. `Ok(Some(…))`: it is new,
+    /// but messages before it are missing. An error: it came before, or something else stood there.
     pub fn count(
         &mut self,
         who: Publisher,
-        counter: Counter,
+        place: Place,
+        records: &Records,
     ) -> Result<Option<IntegrityFault>, IntegrityFault> {
-        let now = Seen { counter, gaps: self.gaps };
-        let Some(seen) = self.publishers.get_mut(&who) else {
-            self.meet(who, now);
-            return Ok(None);
-        };
-        let last = std::mem::replace(seen, now);
-        if counter <= last.counter {
-            *seen = last;
+        let counter = place.counter;
+        self.before.check(who, place)?;
+        let last = self.seen.by_publisher.get(&who).copied();
+        if last.is_some_and(|last| counter <= last.counter) {
             return Err(IntegrityFault::Replayed { counter });
         }
-        let expected = last.counter.next();
-        let is_missing = counter != expected && last.gaps == self.gaps;
-        Ok(is_missing.then_some(IntegrityFault::Missing { expected, got: counter }))
+        let expected = match last {
+            Some(last) => (last.offset >= self.unbroken).then(|| last.counter.next()),
+            None => self.begins_at_zero(who, records).then_some(Counter(0)),
+        };
+        self.is_complete &= self.seen.insert(who, place);
+        let missing = expected.filter(|expected| *expected != counter);
+        Ok(missing.map(|expected| IntegrityFault::Missing { expected, got: counter }))
+    }
+
+    /// Whether a publisher that was not seen yet must be one that has just begun: all messages
+    /// from the log's first on were read, and each publisher is known that was met.
+    fn begins_at_zero(&self, who: Publisher, records: &Records) -> bool {
+        let is_whole = records.count_between(Offset(0), self.unbroken) == self.unbroken.0;
+        // Where reading goes on before its newest message that was read, its older ones are not known.
+        let was_cut = self.unbroken < self.begun && self.before.places.contains_key(&who);
+        is_whole && self.is_complete && !was_cut
     }
 
     /// What was left out between the place and `offset`. Records are sent ahead of their
@@ -112,18 +195,49 @@ impl Delivery {
         if missing <= records.count_between(self.next, offset) {
             return None;
         }
-        self.gaps += 1;
-        Some(IntegrityFault::Skipped { from: self.next, to: offset })
+        let from = self.next;
+        self.unbroken = offset;
+        Some(IntegrityFault::Skipped { from, to: offset })
     }
+}
 
-    fn meet(&mut self, who: Publisher, seen: Seen) {
-        if self.order.len() >= PUBLISHERS_MAX
-            && let Some(oldest) = self.order.pop_front()
+impl Memory {
+    /// Whether what comes now is what was read before, or may stand behind or before it.
+    fn check(&self, who: Publisher, place: Place) -> Result<(), IntegrityFault> {
+        // What stood at this offset stands there for ever.
+        let stood_here = self.places.iter().find(|(_, known)| known.offset == place.offset);
+        if let Some((publisher, known)) = stood_here
+            && (*publisher, *known) != (who, place)
         {
-            self.publishers.remove(&oldest);
+            return Err(IntegrityFault::Rewritten { counter: known.counter });
         }
-        self.order.push_back(who);
-        self.publishers.insert(who, seen);
+        let counter = place.counter;
+        match self.places.get(&who) {
+            Some(known) if place.offset > known.offset && counter <= known.counter => {
+                Err(IntegrityFault::Replayed { counter })
+            }
+            Some(known) if place.offset < known.offset && counter >= known.counter => {
+                Err(IntegrityFault::Rewritten { counter: known.counter })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Places {
+    /// Notes a publisher's newest message. False if another publisher had to be forgotten.
+    fn insert(&mut self, who: Publisher, place: Place) -> bool {
+        if let Some(last) = self.by_publisher.insert(who, place) {
+            self.by_offset.remove(&last.offset);
+        }
+        self.by_offset.insert(place.offset, who);
+        if self.by_publisher.len() <= PUBLISHERS_MAX {
+            return true;
+        }
+        if let Some((_, oldest)) = self.by_offset.pop_first() {
+            self.by_publisher.remove(&oldest);
+        }
+        false
     }
 }
 
@@ -132,74 +246,4 @@ impl Delivery {
 pub struct Reached;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WHO: Publisher = (Fingerprint([1; 32]), PublisherId([2; 16]));
-
-    fn at(start: u64) -> Delivery {
-        Delivery::new(Incarnation(7), Offset(start))
-    }
-
-    #[test]
-    fn offsets_come_once_and_in_order() {
-        let (mut d, none) = (at(2), Records::default());
-        assert_eq!(d.reach(Offset(2), &none), Ok(None));
-        assert_eq!(d.reach(Offset(3), &none), Ok(None));
-        assert_eq!(d.reach(Offset(3), &none), Err(Reached));
-        assert_eq!(d.reach(Offset(0), &none), Err(Reached));
-        let left_out = IntegrityFault::Skipped { from: Offset(4), to: Offset(9) };
-        assert_eq!(d.reach(Offset(9), &none), Ok(Some(left_out)));
-        assert_eq!(d.next, Offset(10));
-    }
-
-    #[test]
-    fn a_gap_that_is_told_is_no_omission() {
-        let (mut d, none) = (at(0), Records::default());
-        assert_eq!(d.gap(Offset(0), Offset(5), &none), None);
-        assert_eq!(d.reach(Offset(5), &none), Ok(None));
-        assert_eq!(d.pass(Offset(6), &none), None);
-        let left_out = IntegrityFault::Skipped { from: Offset(6), to: Offset(8) };
-        assert_eq!(d.pass(Offset(8), &none), Some(left_out));
-        assert_eq!(d.pass(Offset(3), &none), None);
-        assert_eq!(d.next, Offset(8), "never back");
-    }
-
-    #[test]
-    fn counters_grow_by_one_but_for_gaps() {
-        let mut d = at(0);
-        assert_eq!(d.count(WHO, Counter(5)), Ok(None), "the first may be any");
-        assert_eq!(d.count(WHO, Counter(6)), Ok(None));
-        assert_eq!(d.count(WHO, Counter(6)), Err(IntegrityFault::Replayed { counter: Counter(6) }));
-        assert_eq!(d.count(WHO, Counter(0)), Err(IntegrityFault::Replayed { counter: Counter(0) }));
-        let missing = IntegrityFault::Missing { expected: Counter(7), got: Counter(9) };
-        assert_eq!(d.count(WHO, Counter(9)), Ok(Some(missing)));
-        d.gap(Offset(0), Offset(4), &Records::default());
-        assert_eq!(d.count(WHO, Counter(20)), Ok(None));
-        assert_eq!(d.count((WHO.0, PublisherId([3; 16])), Counter(0)), Ok(None));
-    }
-
-    #[test]
-    fn in_another_log_publishers_may_count_anew() {
-        let mut d = at(5);
-        assert_eq!(d.count(WHO, Counter(3)), Ok(None));
-        d.move_to(Incarnation(7), Offset(9));
-        assert!(d.count(WHO, Counter(0)).is_err());
-        d.move_to(Incarnation(8), Offset(0));
-        assert_eq!(d.count(WHO, Counter(0)), Ok(None));
-        assert_eq!(d.next, Offset(0));
-    }
-
-    #[test]
-    fn the_memory_of_publishers_is_bounded() {
-        let mut d = at(0);
-        let nth = |i: usize| (WHO.0, PublisherId((i as u128).to_be_bytes()));
-        for i in 0..PUBLISHERS_MAX + 10 {
-            assert_eq!(d.count(nth(i), Counter(0)), Ok(None));
-        }
-        assert_eq!(d.publishers.len(), PUBLISHERS_MAX);
-        assert_eq!(d.count(nth(0), Counter(0)), Ok(None), "the first was forgotten");
-        let newest = nth(PUBLISHERS_MAX + 9);
-        assert!(d.count(newest, Counter(0)).is_err());
-    }
-}
+mod tests;

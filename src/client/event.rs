@@ -90,10 +90,10 @@ pub struct Opened {
     pub notice: StartNotice,
 }
 
-/// A message that opened under its topic's key, from the sender that the broker names.
+/// A message that opened under its topic's key and that its sender has signed, a member at its place.
 ///
-/// A version 1 body proves that a member of the topic made it, not which one: the broker
-/// together with another member could give it a false sender.
+/// `sender`, `fingerprint` and `counter` are proven, as is that it was sent to this topic in this
+/// epoch; `offset` and `time` are the broker's word.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     pub topic: TopicName,
@@ -115,6 +115,8 @@ pub struct Integrity {
     pub offset: Option<Offset>,
     /// Who is said to have sent it.
     pub sender: Option<Name>,
+    /// Which of that sender's messages it is said to be.
+    pub counter: Option<Counter>,
     pub fault: IntegrityFault,
     /// Whether the topic is given up: neither delivered nor published to by this client any more.
     pub stopped: bool,

@@ -104,14 +104,26 @@ pub enum IntegrityFault {
     WrongKey,
     /// The sender's certificate is not good, or not the one named; says why.
     BadSender(String),
-    /// The sender was never a member of the topic.
+    /// The sender was never a member of the topic that may publish.
     StrangeSender,
+    /// The sender became a member only behind the message's place.
+    NotYetMember,
+    /// The sender was removed before the message's place.
+    NoLongerMember,
+    /// The sender did not hand the signing to this publisher; says why.
+    BadDelegation(String),
+    /// The message came to the broker outside the time for which its sender handed the signing on.
+    OutOfTime,
     /// A message of a sender that the broker has not introduced.
     UnknownSender,
     /// A message of an epoch that did not hold at its place.
     StaleEpoch { epoch: Epoch, expected: Epoch },
     /// The body does not open under the epoch's key: forged or damaged.
     BadBody,
+    /// The body is not signed by its sender: somebody else who has the topic's key made it.
+    BadSignature,
+    /// A body without a signature: any member may have made it.
+    UnsignedBody,
     /// The body was sealed for another topic.
     WrongTopic,
     /// The body was sealed for another epoch.
@@ -124,6 +136,8 @@ pub enum IntegrityFault {
     UnknownBody,
     /// A message that was delivered before.
     Replayed { counter: Counter },
+    /// This message of the sender was read before at another place, or another one at its place.
+    Rewritten { counter: Counter },
     /// Messages of this sender are missing.
     Missing { expected: Counter, got: Counter },
     /// Entries of the topic were left out without a word.
@@ -163,6 +177,13 @@ impl Failure {
             Failure::BadClient { .. } => 4,
             _ => 1,
         }
+    }
+}
+
+impl IntegrityFault {
+    /// Whether somebody did wrong. A message of before one joined has no key here by design.
+    pub fn accuses(&self) -> bool {
+        !matches!(self, IntegrityFault::NoKey { .. })
     }
 }
 
@@ -290,12 +311,24 @@ impl fmt::Display for IntegrityFault {
             IntegrityFault::BadWrap => write!(f, "the wrapped key does not open with your key"),
             IntegrityFault::WrongKey => write!(f, "the key is not the one that the record commits to"),
             IntegrityFault::BadSender(why) => write!(f, "the sender: {why}"),
-            IntegrityFault::StrangeSender => write!(f, "the sender was never a member"),
+            IntegrityFault::StrangeSender => write!(f, "the sender was never a member who may publish"),
+            IntegrityFault::NotYetMember => write!(f, "the sender was no member yet when it came"),
+            IntegrityFault::NoLongerMember => write!(f, "the sender had been removed when it came"),
+            IntegrityFault::BadDelegation(why) => {
+                write!(f, "what says that its sender signs with this key {why}")
+            }
+            IntegrityFault::OutOfTime => {
+                write!(f, "it came outside the time for which its sender signs with this key")
+            }
             IntegrityFault::UnknownSender => write!(f, "the broker does not say who sent it"),
             IntegrityFault::StaleEpoch { epoch, expected } => {
                 write!(f, "it is of epoch {epoch}, but epoch {expected} held at its place")
             }
             IntegrityFault::BadBody => write!(f, "it does not open under the topic's key: forged or damaged"),
+            IntegrityFault::BadSignature => {
+                write!(f, "its sender did not sign it: another member made it, or the broker with one")
+            }
+            IntegrityFault::UnsignedBody => write!(f, "it is not signed by its sender"),
             IntegrityFault::WrongTopic => write!(f, "it was sealed for another topic"),
             IntegrityFault::WrongEpoch => write!(f, "it was sealed for another epoch"),
             IntegrityFault::WrongPublisher => write!(f, "it is another publisher's"),
@@ -305,6 +338,9 @@ impl fmt::Display for IntegrityFault {
             IntegrityFault::UnknownBody => write!(f, "it has a form that this version does not know"),
             IntegrityFault::Replayed { counter } => {
                 write!(f, "its sender's number {counter} was delivered before")
+            }
+            IntegrityFault::Rewritten { counter } => {
+                write!(f, "its sender's number {counter} was read before, and is not what or where it was")
             }
             IntegrityFault::Missing { expected, got } => {
                 write!(f, "its sender's numbers {expected} to before {got} are missing")

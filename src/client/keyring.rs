@@ -133,6 +133,7 @@ mod tests {
     use crate::base::ids::{Counter, PublisherId, RecordHash};
     use crate::base::time::Wall;
     use crate::crypto::cert::testing::{Seeded, key};
+    use crate::crypto::ed25519::MessageSigner;
     use crate::crypto::fernet::SealingKey;
 
     const TOPIC: TopicId = TopicId([1; 32]);
@@ -176,10 +177,11 @@ mod tests {
         let mut e = Seeded::new(2);
         let old = EpochKey::random(TOPIC, Epoch(0), &mut e);
         let new = EpochKey::random(TOPIC, Epoch(1), &mut e);
+        let signer = MessageSigner::generate(&mut e);
         let carrier = kdf(new.secret.expose(), &epoch_salt(TOPIC, Epoch(1)), "previous epoch");
         let token = SealingKey::new(&carrier).seal_to_vec(old.secret.expose(), 5, &[9; 16]);
         let (old_said, place) = (said(&old), place());
-        let body = old.body.seal(&place, b"from before", Wall(0));
+        let body = old.body.seal(&place, b"from before", &signer, Wall(0));
 
         let mut ring = Keyring::default();
         assert_eq!(ring.open_previous(Epoch(1), &token, &old_said), Ok(()));
@@ -193,7 +195,7 @@ mod tests {
         assert!(!ring.has(Epoch(0)));
         assert_eq!(ring.open_previous(Epoch(1), &token, &old_said), Ok(()));
         let key = ring.body_key(Epoch(0)).expect("it was taken in");
-        assert_eq!(key.open(&place, &body).as_deref(), Ok(&b"from before"[..]));
+        assert_eq!(key.open(&place, &body, &signer.public()).as_deref(), Ok(&b"from before"[..]));
     }
 
     #[test]
@@ -203,10 +205,11 @@ mod tests {
         let derived = ["commitment", "body", "previous epoch"].map(|l| *kdf(&[5; 32], &salt, l).expose());
         assert_eq!(key.commitment(), derived[0]);
         assert!(derived[0] != derived[1] && derived[1] != derived[2] && derived[0] != derived[2]);
-        let body = BodyKey::new(&Secret32::new(derived[1])).seal(&place(), b"x", Wall(0));
-        assert!(key.body.open(&place(), &body).is_ok());
+        let signer = MessageSigner::generate(&mut Seeded::new(3));
+        let body = BodyKey::new(&Secret32::new(derived[1])).seal(&place(), b"x", &signer, Wall(0));
+        assert!(key.body.open(&place(), &body, &signer.public()).is_ok());
         let next = EpochKey::new(TOPIC, Epoch(1), Secret32::new([5; 32]));
-        assert_eq!(next.body.open(&place(), &body), Err(IntegrityFault::BadBody));
+        assert_eq!(next.body.open(&place(), &body, &signer.public()), Err(IntegrityFault::BadBody));
         assert_ne!(next.commitment(), key.commitment());
     }
 

@@ -7,8 +7,8 @@ use super::asks::Asks;
 use super::failure::{Disconnect, Failure, is_about_us};
 use super::{Client, Event};
 use crate::base::entropy::random_array;
-use crate::base::ids::{RequestId, TopicHandle};
-use crate::base::limits::{HANDSHAKE_TIME_MAX, KEEPALIVE};
+use crate::base::ids::{PublisherId, RequestId, TopicHandle};
+use crate::base::limits::{HANDSHAKE_TIME_MAX, KEEPALIVE, PUBLISHER_SLOTS_MAX};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::time::{Mono, Now};
 use crate::base::transmit::Transmit;
@@ -57,7 +57,7 @@ pub struct Session {
     pub filters: HashMap<RequestId, TopicFilter>,
     pub handles: HashMap<TopicHandle, TopicName>,
     /// Publisher ids that the broker has been told, by slot.
-    pub slots_told: u16,
+    pub ids_told: [Option<PublisherId>; PUBLISHER_SLOTS_MAX],
     /// The highest number of a revocation list that was asked for.
     pub crl_offered: u64,
 }
@@ -391,7 +391,7 @@ impl Session {
             asks: Asks::default(),
             filters: HashMap::new(),
             handles: HashMap::new(),
-            slots_told: 0,
+            ids_told: [None; PUBLISHER_SLOTS_MAX],
             crl_offered: 0,
         }
     }

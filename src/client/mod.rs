@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! link        handshake, records, keepalive, end and return
-//! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, delivery
-//!                                    ├─ publish    answers, what is sent when ── publishing
+//! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, senders, delivery
+//!                                    ├─ publish    answers, what is sent when ── publishing, signing
 //!                                    ├─ subscribe  filters, topics, resumption
 //!                                    ├─ create     certificates, first records
 //!                                    └─ crl        the revocation list
@@ -33,13 +33,15 @@ mod publishing;
 mod receive;
 mod records;
 pub mod request;
+mod senders;
+mod signing;
 mod subscribe;
 mod topic;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use asks::Ask;
@@ -47,12 +49,14 @@ use create::Creation;
 use events::Events;
 use link::Phase;
 use outbox::Outbox;
+use senders::Senders;
+use signing::Signing;
 use subscribe::Subscription;
 use topic::Topic;
 
 use crate::base::Wall;
 use crate::base::entropy::Entropy;
-use crate::base::ids::{Fingerprint, PublisherId};
+use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::base::time::{Mono, Now};
 use crate::crypto::cert::{Certificate, Trust};
@@ -103,10 +107,10 @@ pub struct Client {
     subscriptions: Vec<Subscription>,
     /// Requests for the next session.
     waiting: VecDeque<Ask>,
-    /// Our publisher ids; their places are their slots.
-    publishers: Vec<PublisherId>,
-    /// Whose the certificates are that were verified, by their hashes.
-    certificates: HashMap<[u8; 32], (Fingerprint, Name)>,
+    /// Our publisher ids, and the keys that sign for them.
+    signing: Signing,
+    /// Others' that were verified.
+    senders: Senders,
     /// Attempts since the last good session.
     attempts: u32,
     was_connected: bool,
@@ -143,8 +147,8 @@ impl Client {
             watched: BTreeSet::new(),
             subscriptions: Vec::new(),
             waiting: VecDeque::new(),
-            publishers: Vec::new(),
-            certificates: HashMap::new(),
+            signing: Signing::default(),
+            senders: Senders::default(),
             attempts: 0,
             was_connected: false,
             exit_deadline: None,
@@ -219,8 +223,7 @@ impl Client {
             self.answer(ticket, Err(failure));
             return ticket;
         }
-        let slot = self.newest_slot();
-        let state = self.topics.entry(topic.clone()).or_insert_with(|| Topic::new(slot));
+        let state = self.topics.entry(topic.clone()).or_default();
         state.members_asked.push(ticket);
         self.watched.insert(topic.clone());
         self.advance();

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use super::Client;
-use super::body::Place;
+use super::body::{BodyKey, Place};
 use super::create::members_of;
 use super::event::{Answer, Members};
 use super::failure::Failure;
 use super::link::{End, Phase};
-use super::publishing::{Consequence, Refusal, Unasked};
+use super::publishing::{Consequence, Outgoing, Refusal, Unasked};
+use super::records::Records;
 use super::request::{Full, Ticket};
+use super::signing::{Age, Means, Own, Under};
 use super::topic::{Link, Topic};
-use crate::base::entropy::random_array;
-use crate::base::ids::{Counter, Offset, PublisherId, TopicHandle};
-use crate::base::limits::{MESSAGE_BYTES_MAX, PUBLISHER_SLOTS_MAX, UNANSWERED_PUBLISHES_MAX};
+use crate::base::Wall;
+use crate::base::ids::{Counter, Epoch, Offset, RecordHash, TopicHandle, TopicId};
+use crate::base::limits::{MESSAGE_BYTES_MAX, UNANSWERED_PUBLISHES_MAX};
 use crate::base::names::TopicName;
 use crate::crypto::digest::sha256;
 use crate::wire::body::{Body, BodyRef};
@@ -39,8 +41,7 @@ impl Client {
         } else if content.len() > max {
             self.answer(ticket, Err(Failure::TooLarge { bytes: content.len(), max }));
         } else {
-            let slot = self.newest_slot();
-            let state = self.topics.entry(topic.clone()).or_insert_with(|| Topic::new(slot));
+            let state = self.topics.entry(topic.clone()).or_default();
             state.publishing.push(ticket, content);
             self.watched.insert(topic.clone());
             self.advance();
@@ -79,25 +80,6 @@ impl Client {
         let stopped = self.topics.get(topic).and_then(|t| t.stopped.clone());
         let leaving = self.exit_deadline.map(|_| Failure::Exiting);
         self.why_ended().or(leaving).or(stopped.map(|fault| Failure::Integrity(topic.clone(), fault)))
-    }
-
-    /// The publisher id under which new topics are published to.
-    pub(super) fn newest_slot(&mut self) -> u16 {
-        if self.publishers.is_empty() {
-            self.publishers.push(PublisherId(random_array(&mut *self.entropy)));
-        }
-        self.publishers.len() as u16 - 1
-    }
-
-    /// Another publisher id than the one that a topic has used; `None` when a session has no more room.
-    fn newer_slot(&mut self, used: u16) -> Option<u16> {
-        if self.newest_slot() == used {
-            if self.publishers.len() >= PUBLISHER_SLOTS_MAX {
-                return None;
-            }
-            self.publishers.push(PublisherId(random_array(&mut *self.entropy)));
-        }
-        Some(self.newest_slot())
     }
 
     /// Does for each topic that somebody waits for what can be done now.
@@ -140,41 +122,69 @@ impl Client {
         let in_flight: usize = topics.map(|topic| topic.publishing.in_flight()).sum();
         let mut room = self.window().saturating_sub(in_flight);
         let now = self.now;
-        let Some(topic) = self.topics.get_mut(name) else { return };
-        let (Link::Open(open), Phase::Active(session)) = (&topic.link, &mut self.phase) else { return };
-        // Records of an earlier session count once this one has borne them out.
-        if open.records_seen < topic.records.len() {
+        if self.topics.get(name).and_then(Sealing::of).is_none() {
             return;
         }
-        let Some((epoch, id)) = topic.records.epoch().zip(topic.records.topic_id()) else { return };
-        let Some(epoch_record) = topic.records.epoch_record(epoch) else { return };
-        let Some(key) = topic.records.keyring().body_key(epoch) else { return };
-        let slot = topic.publishing.slot;
-        let publisher = self.publishers[usize::from(slot)];
+        let Some((under, only_begun)) = self.publisher_for(name) else { return };
+        let Some(own) = self.signing.own(under) else { return };
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        let (Link::Open(open), Phase::Active(session)) = (&topic.link, &mut self.phase) else { return };
+        let Some(sealing) = Sealing::under(&topic.records) else { return };
+        let (topic_handle, slot, epoch) = (open.handle, under.slot, sealing.epoch);
         while room > 0
-            && let Some(message) = topic.publishing.next_unsent(epoch, now.mono)
+            && let Some(message) = topic.publishing.next_unsent(epoch, now.mono, only_begun)
         {
-            let place = Place { topic: id, epoch_record, publisher, counter: message.counter };
-            let sealed = message.sealed.take().filter(|(sealed_for, _)| *sealed_for == epoch);
-            let body = match sealed {
-                Some((_, body)) => body,
-                None => Arc::from(key.seal(&place, &message.content, now.wall)),
-            };
-            message.sealed = Some((epoch, Arc::clone(&body)));
-            if session.slots_told & (1 << slot) == 0 {
-                session.slots_told |= 1 << slot;
-                self.outbox.push(&ClientFrame::Publisher { slot, id: publisher, delegation: Vec::new() });
+            let body = sealing.body(message, own, now.wall);
+            let told = &mut session.ids_told[usize::from(slot)];
+            if told.replace(own.id) != Some(own.id) {
+                let delegation = own.delegation.clone();
+                self.outbox.push(&ClientFrame::Publisher { slot, id: own.id, delegation });
             }
             let inline = self.config.seal_bodies && body.len() <= INLINE_BYTES_MAX;
             let (stated, beside) = match inline {
                 true => (Body::Inline(body.to_vec()), None),
                 false => (Body::Beside(body_ref(&body)), Some(body)),
             };
-            let (topic_handle, counter) = (open.handle, message.counter);
+            let counter = message.counter;
             let frame = ClientFrame::Publish { slot, topic: topic_handle, epoch, counter, body: stated };
             self.outbox.push_with_body(&frame, beside);
             topic.publishing.sent();
             room -= 1;
+        }
+    }
+
+    /// The publisher id under which a topic's messages go on, and whether it is only for those that
+    /// it has begun. One that is old or spent gives way to another as soon as none of them may be
+    /// stored under it, or when it is over. Nothing if that has to be waited for.
+    fn publisher_for(&mut self, name: &TopicName) -> Option<(Under, bool)> {
+        let publishing = &self.topics.get(name)?.publishing;
+        let (under, is_begun) = (publishing.under(), publishing.is_begun());
+        if publishing.is_empty() {
+            return None;
+        }
+        let age = under.map_or(Age::Over, |under| self.signing.age(under, self.now.wall));
+        match (under, age) {
+            (Some(under), Age::Young) => return Some((under, false)),
+            (Some(under), Age::Old) if is_begun => return Some((under, true)),
+            _ if publishing.in_flight() > 0 => return None,
+            _ => {}
+        }
+        let spent = publishing.spent();
+        let topics = &self.topics;
+        let is_used = |slot| topics.values().any(|topic| topic.publishing.holds(slot));
+        let means =
+            Means { key: &self.identity.key, now: self.now.wall, entropy: &mut *self.entropy };
+        match self.signing.take(spent, is_used, means) {
+            Ok(Some(newer)) => {
+                self.topics.get_mut(name)?.publishing.renumber(newer);
+                Some((newer, false))
+            }
+            // All slots are held by messages under way; what is old is still good.
+            Ok(None) => under.filter(|_| age == Age::Old).map(|under| (under, false)),
+            Err(fault) => {
+                self.fail_publishes(name, &Failure::Machine(fault.to_string()));
+                None
+            }
         }
     }
 
@@ -201,7 +211,8 @@ impl Client {
         let me = self.identity.certificate.fingerprint();
         let Some(topic) = self.topics.get_mut(name) else { return };
         let has_key = topic.records.epoch().is_some_and(|epoch| topic.records.keyring().has(epoch));
-        if has_key || topic.publishing.is_empty() {
+        // What is under way is answered by the broker.
+        if has_key || topic.publishing.is_empty() || topic.publishing.in_flight() > 0 {
             return;
         }
         let failure = match topic.records.is_member(me) {
@@ -260,11 +271,9 @@ impl Client {
                 self.answer(ticket, Err(failure));
             }
             Consequence::FailAll(refusal) => self.fail_publishes(name, &failure(refusal)),
-            Consequence::NewPublisher(refusal) => {
-                let used = self.topics.get(name).map_or(0, |topic| topic.publishing.slot);
-                match (self.newer_slot(used), self.topics.get_mut(name)) {
-                    (Some(slot), Some(topic)) => topic.publishing.renumber(slot),
-                    _ => self.fail_publishes(name, &failure(refusal)),
+            Consequence::NewPublisher => {
+                if let Some(topic) = self.topics.get_mut(name) {
+                    topic.publishing.spend();
                 }
             }
         }
@@ -279,9 +288,47 @@ impl Client {
 }
 
 /// Whether an answer is about what this topic publishes now: not under a handle that has ended, not
-/// under a publisher id that was given up. Of those nothing is under way any more.
+/// under a publisher id that was given up, not of a topic that was. Of those nothing is under way any
+/// more.
 fn is_current(topic: &mut Topic, slot: u16, handle: TopicHandle) -> bool {
-    topic.publishing.slot == slot && topic.open().is_some_and(|open| open.handle == handle)
+    let is_given_up = topic.stopped.is_some() || !topic.publishing.is_under(slot);
+    !is_given_up && topic.open().is_some_and(|open| open.handle == handle)
+}
+
+/// With what a topic's messages are sealed now.
+struct Sealing<'a> {
+    topic: TopicId,
+    epoch: Epoch,
+    epoch_record: RecordHash,
+    key: &'a BodyKey,
+}
+
+impl<'a> Sealing<'a> {
+    /// Nothing before this session has borne out the records of earlier ones.
+    fn of(topic: &'a Topic) -> Option<Sealing<'a>> {
+        match &topic.link {
+            Link::Open(open) if open.records_seen >= topic.records.len() => Sealing::under(&topic.records),
+            _ => None,
+        }
+    }
+
+    fn under(records: &'a Records) -> Option<Sealing<'a>> {
+        let (epoch, topic) = records.epoch().zip(records.topic_id())?;
+        let epoch_record = records.epoch_record(epoch)?;
+        Some(Sealing { topic, epoch, epoch_record, key: records.keyring().body_key(epoch)? })
+    }
+
+    /// A message's body: the same one as before, unless the epoch or the message's place has changed.
+    fn body(&self, message: &mut Outgoing, own: &Own, now: Wall) -> Arc<[u8]> {
+        let sealed = message.sealed.take().filter(|(sealed_for, _)| *sealed_for == self.epoch);
+        let body = sealed.map(|(_, body)| body).unwrap_or_else(|| {
+            let Sealing { topic, epoch_record, .. } = *self;
+            let place = Place { topic, epoch_record, publisher: own.id, counter: message.counter };
+            Arc::from(self.key.seal(&place, &message.content, &own.signer, now))
+        });
+        message.sealed = Some((self.epoch, Arc::clone(&body)));
+        body
+    }
 }
 
 fn body_ref(body: &[u8]) -> BodyRef {

@@ -4,6 +4,9 @@
 //! too. So after a refusal nothing is sent until every publish under way is answered, and
 //! then it goes on from the first that is not stored. Nothing is stored twice, for the broker
 //! knows each counter; nothing is skipped, for a counter that was refused is used again.
+//!
+//! Counters are those of a publisher id. Another id may be taken only for what cannot have been
+//! stored under the one before.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,14 +14,18 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::request::Ticket;
+use super::signing::Under;
 use crate::base::Mono;
-use crate::base::ids::{Counter, Epoch};
+use crate::base::ids::{Counter, Epoch, PublisherId};
 use crate::wire::values::RefuseCode;
 
 /// One topic's publishes that are not answered yet.
+#[derive(Default)]
 pub struct Publishing {
-    /// Which of the client's publisher ids counts these messages.
-    pub slot: u16,
+    /// Which of the client's publisher ids counts these messages; none before the first is sent.
+    under: Option<Under>,
+    /// An id that may not be gone on with: its counters are not known any more.
+    spent: Option<PublisherId>,
     queue: VecDeque<Outgoing>,
     next: Counter,
     /// Counters sent in this session and not answered.
@@ -36,6 +43,8 @@ pub struct Outgoing {
     /// The body, and the epoch that it was sealed for.
     pub sealed: Option<(Epoch, Arc<[u8]>)>,
     sent: bool,
+    /// Whether the broker may have stored it under its counter, answer or not.
+    maybe_stored: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +55,9 @@ pub struct Refusal {
 }
 
 /// What sending waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Hold {
+    #[default]
     Nothing,
     /// The record that starts this epoch.
     Epoch(Epoch),
@@ -64,7 +74,7 @@ pub enum Consequence {
     /// No message of this topic has a chance.
     FailAll(Refusal),
     /// The broker has forgotten the publisher id: go on under a new one.
-    NewPublisher(Refusal),
+    NewPublisher,
 }
 
 /// The broker answered a publish that it was not sent.
@@ -75,22 +85,41 @@ pub struct Unasked;
 const RETRY_MS: u64 = 50;
 
 impl Publishing {
-    /// Counts from 0 under the publisher id of `slot`.
-    pub fn new(slot: u16) -> Publishing {
-        Publishing {
-            slot,
-            queue: VecDeque::new(),
-            next: Counter(0),
-            awaiting: BTreeSet::new(),
-            refusal: None,
-            hold: Hold::Nothing,
-        }
-    }
-
     pub fn push(&mut self, ticket: Ticket, content: &[u8]) {
         let content = Zeroizing::new(content.to_vec());
-        self.queue.push_back(Outgoing { ticket, counter: self.next, content, sealed: None, sent: false });
+        let counter = self.next;
+        self.queue.push_back(Outgoing {
+            ticket,
+            counter,
+            content,
+            sealed: None,
+            sent: false,
+            maybe_stored: false,
+        });
         self.next = self.next.next();
+    }
+
+    /// The publisher id, if it may be gone on with.
+    pub fn under(&self) -> Option<Under> {
+        self.under.filter(|under| Some(under.id) != self.spent)
+    }
+
+    pub fn spent(&self) -> Option<PublisherId> {
+        self.spent
+    }
+
+    /// Whether messages of this topic wait that are another slot's.
+    pub fn holds(&self, slot: u16) -> bool {
+        !self.queue.is_empty() && self.is_under(slot)
+    }
+
+    pub fn is_under(&self, slot: u16) -> bool {
+        self.under.is_some_and(|under| under.slot == slot)
+    }
+
+    /// Whether some of what waits may be stored under the id that there is.
+    pub fn is_begun(&self) -> bool {
+        self.queue.iter().any(|m| m.maybe_stored)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -111,8 +140,9 @@ impl Publishing {
         self.awaiting.len()
     }
 
-    /// The next message to be sent, with `epoch` the newest that is known.
-    pub fn next_unsent(&mut self, epoch: Epoch, now: Mono) -> Option<&mut Outgoing> {
+    /// The next message to be sent, with `epoch` the newest that is known; if `only_begun`, none that
+    /// another id may have.
+    pub fn next_unsent(&mut self, epoch: Epoch, now: Mono, only_begun: bool) -> Option<&mut Outgoing> {
         let is_held = match self.hold {
             Hold::Nothing => false,
             Hold::Epoch(awaited) => epoch < awaited,
@@ -122,13 +152,14 @@ impl Publishing {
             return None;
         }
         self.hold = Hold::Nothing;
-        self.queue.get_mut(self.awaiting.len()).filter(|m| !m.sent)
+        self.queue.get_mut(self.awaiting.len()).filter(|m| !m.sent && (m.maybe_stored || !only_begun))
     }
 
     /// Notes that the message which [`Publishing::next_unsent`] gave has been sent.
     pub fn sent(&mut self) {
         if let Some(message) = self.queue.get_mut(self.awaiting.len()) {
             message.sent = true;
+            message.maybe_stored = true;
             self.awaiting.insert(message.counter);
         }
     }
@@ -154,6 +185,9 @@ impl Publishing {
     pub fn refused(&mut self, refusal: Refusal) -> Result<(), Unasked> {
         if !self.awaiting.remove(&refusal.counter) {
             return Err(Unasked);
+        }
+        if let Some(message) = self.queue.iter_mut().find(|m| m.counter == refusal.counter) {
+            message.maybe_stored = false;
         }
         if self.refusal.is_none_or(|first| refusal.counter < first.counter) {
             self.refusal = Some(refusal);
@@ -186,7 +220,7 @@ impl Publishing {
                 self.hold = later(refusal.detail.max(1));
                 Consequence::Resume
             }
-            RefuseCode::CounterAhead if refusal.detail < first.0 => Consequence::NewPublisher(refusal),
+            RefuseCode::CounterAhead if refusal.detail < first.0 => Consequence::NewPublisher,
             RefuseCode::CounterAhead | RefuseCode::EarlierRefused => {
                 self.hold = later(RETRY_MS);
                 Consequence::Resume
@@ -207,11 +241,15 @@ impl Publishing {
         Some(gone.ticket)
     }
 
-    /// Takes all messages out: who asked for them. Their counters are used again.
+    /// Takes all messages out: who asked for them. Their counters are used again, unless one may be
+    /// stored: then it is not known which ones.
     pub fn drop_all(&mut self) -> Vec<Ticket> {
         let tickets = self.queue.iter().map(|m| m.ticket).collect();
         if let Some(first) = self.queue.front() {
             self.next = first.counter;
+        }
+        if self.is_begun() {
+            self.spend();
         }
         self.queue.clear();
         self.end_session();
@@ -227,10 +265,22 @@ impl Publishing {
     }
 
     /// Goes on under another publisher id, with all that is not answered.
-    pub fn renumber(&mut self, slot: u16) {
+    pub fn renumber(&mut self, under: Under) {
+        self.restart();
+        self.under = Some(under);
+    }
+
+    /// Counts from 0, in another topic of this name: any id will do.
+    pub fn restart(&mut self) {
         self.end_session();
-        self.slot = slot;
+        self.under = None;
+        self.spent = None;
         self.count_from(Counter(0), 0);
+    }
+
+    /// The id may not be gone on with. Its slot is kept until another one is found.
+    pub fn spend(&mut self) {
+        self.spent = self.under.map(|under| under.id);
     }
 
     fn rewind(&mut self) {
@@ -243,6 +293,7 @@ impl Publishing {
         for message in self.queue.iter_mut().skip(at) {
             message.counter = self.next;
             message.sealed = None;
+            message.maybe_stored = false;
             self.next = self.next.next();
         }
     }
@@ -255,8 +306,12 @@ mod tests {
     const E0: Epoch = Epoch(0);
     const NOW: Mono = Mono(1_000_000);
 
+    const FIRST: Under = Under { slot: 0, id: PublisherId([1; 16]) };
+    const SECOND: Under = Under { slot: 1, id: PublisherId([2; 16]) };
+
     fn with(n: u64) -> Publishing {
-        let mut p = Publishing::new(0);
+        let mut p = Publishing::default();
+        p.renumber(FIRST);
         (0..n).for_each(|i| p.push(Ticket(i), &[i as u8]));
         p
     }
@@ -264,7 +319,7 @@ mod tests {
     /// Sends all that may be sent: which counters these are.
     fn send(p: &mut Publishing) -> Vec<u64> {
         let mut sent = Vec::new();
-        while let Some(m) = p.next_unsent(E0, NOW) {
+        while let Some(m) = p.next_unsent(E0, NOW, false) {
             sent.push(m.counter.0);
             m.sealed = Some((E0, Arc::from([0].as_slice())));
             p.sent();
@@ -314,7 +369,7 @@ mod tests {
         assert_eq!(p.stored(Counter(1)), Ok(Ticket(1)));
         assert_eq!(p.settle(NOW), Some(Consequence::Resume));
         assert!(send(&mut p).is_empty(), "the new epoch's record has not come");
-        let again = p.next_unsent(Epoch(1), NOW).expect("now it has");
+        let again = p.next_unsent(Epoch(1), NOW, false).expect("now it has");
         assert_eq!((again.ticket, again.counter), (Ticket(2), Counter(2)));
     }
 
@@ -326,7 +381,7 @@ mod tests {
         refuse(&mut p, 2, RefuseCode::EarlierRefused, 0);
         assert_eq!(p.stored(Counter(0)), Ok(Ticket(0)));
         assert!(matches!(p.settle(NOW), Some(Consequence::FailOne(Ticket(1), _))));
-        let next = p.next_unsent(E0, NOW).expect("one is left");
+        let next = p.next_unsent(E0, NOW, false).expect("one is left");
         assert_eq!((next.ticket, next.counter, next.sealed.is_none()), (Ticket(2), Counter(1), true));
         p.push(Ticket(9), b"");
         assert_eq!(send(&mut p), [1, 2]);
@@ -356,7 +411,7 @@ mod tests {
         assert_eq!(at, Mono(NOW.0 + 20_000));
         assert_eq!(p.settle(at), None);
         assert_eq!(p.held_until(), None, "what is over is not waited for, window or not");
-        assert!(p.next_unsent(E0, at).is_some());
+        assert!(p.next_unsent(E0, at, false).is_some());
     }
 
     #[test]
@@ -368,9 +423,42 @@ mod tests {
         send(&mut p);
         refuse(&mut p, 1, RefuseCode::CounterAhead, 0);
         refuse(&mut p, 2, RefuseCode::CounterAhead, 0);
-        assert!(matches!(p.settle(NOW), Some(Consequence::NewPublisher(_))));
-        p.renumber(1);
-        assert_eq!((p.slot, send(&mut p)), (1, vec![0, 1]));
+        assert!(matches!(p.settle(NOW), Some(Consequence::NewPublisher)));
+        p.spend();
+        assert_eq!((p.under(), p.spent(), p.holds(0)), (None, Some(FIRST.id), true));
+        p.renumber(SECOND);
+        assert_eq!((p.under(), send(&mut p)), (Some(SECOND), vec![0, 1]));
         assert_eq!(p.stored(Counter(0)), Ok(Ticket(1)));
+    }
+
+    #[test]
+    fn what_may_be_stored_keeps_its_id() {
+        let mut p = with(2);
+        assert!(!p.is_begun());
+        assert!(p.next_unsent(E0, NOW, true).is_none());
+        p.next_unsent(E0, NOW, false).expect("the first");
+        p.sent();
+        assert!(p.is_begun());
+        p.end_session();
+        let again = p.next_unsent(E0, NOW, true).expect("the first again");
+        assert_eq!(again.counter, Counter(0));
+        p.sent();
+        assert!(p.next_unsent(E0, NOW, true).is_none(), "the second may have another id");
+        refuse(&mut p, 0, RefuseCode::Busy, 1);
+        assert!(!p.is_begun(), "what was refused is not stored");
+    }
+
+    #[test]
+    fn counters_of_what_may_be_stored_are_not_used_again() {
+        let mut p = with(2);
+        assert_eq!(p.stored(Counter(0)), Err(Unasked));
+        send(&mut p);
+        assert_eq!(p.stored(Counter(0)), Ok(Ticket(0)));
+        p.end_session();
+        assert_eq!(p.drop_all(), [Ticket(1)]);
+        assert_eq!((p.under(), p.spent()), (None, Some(FIRST.id)));
+        p.push(Ticket(7), b"");
+        p.renumber(SECOND);
+        assert_eq!(send(&mut p), [0]);
     }
 }

@@ -9,12 +9,14 @@ use super::crl::Part;
 use super::event::{Answer, Connected, Event, KnownClient, Notice};
 use super::failure::{Failure, ends_soon};
 use super::link::{End, Welcome};
+use super::senders::Claim;
 use super::subscribe::Announcement;
 use crate::base::Wall;
 use crate::base::ids::{RequestId, TopicHandle};
 use crate::base::limits::{CLOCK_SKEW, MESSAGE_BYTES_MAX, UNANSWERED_PUBLISHES_MAX};
 use crate::base::names::TopicName;
 use crate::crypto::cert::Role;
+use crate::crypto::digest::sha256;
 use crate::wire::body::Body;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::values::{ClientEntry, TopicEntry};
@@ -68,15 +70,19 @@ impl Client {
             F::Record { topic, offset, record, wrap, certificate, .. } => {
                 return self.record_came(topic, offset, &record, &wrap, &certificate);
             }
-            F::Sender { topic, sender, publisher, fingerprint, name, certificate, .. } => {
-                return self.sender_named(topic, sender, publisher, fingerprint, name, &certificate);
+            F::Sender { topic, sender, publisher, fingerprint, name, delegation, certificate } => {
+                let (name, delegation, certificate) = (&name, &delegation[..], &certificate[..]);
+                let claim = Claim { publisher, fingerprint, name, delegation, certificate };
+                return self.sender_named(topic, sender, claim);
             }
             F::Message { topic, offset, time, sender, epoch, counter, body } => {
-                let body = match body {
-                    Body::Inline(bytes) => Arc::from(bytes),
-                    Body::Beside(_) => bodies.next().expect("a record is whole with all its bodies"),
+                let (hash, body) = match body {
+                    Body::Inline(bytes) => (sha256(&bytes), Arc::from(bytes)),
+                    Body::Beside(stated) => {
+                        (stated.sha256, bodies.next().expect("a record is whole with all its bodies"))
+                    }
                 };
-                let arrived = super::deliver::Arrived { offset, time, sender, epoch, counter };
+                let arrived = super::deliver::Arrived { offset, time, sender, epoch, counter, hash };
                 return self.message_came(topic, arrived, &body);
             }
             F::CaughtUp { topic, next } => return self.caught_up(topic, next),

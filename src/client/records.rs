@@ -3,14 +3,14 @@
 //! Every session sends all of a topic's records again. Those that were taken before must come
 //! back as they were: a chain may grow, it never changes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::failure::IntegrityFault;
 use super::keyring::{Commitment, EpochKey, Keyring};
 use crate::base::Entropy;
 use crate::base::ids::{Epoch, Fingerprint, Offset, RecordHash, TopicId};
 use crate::base::names::TopicName;
-use crate::chain::{Chain, ChainError, record_hash, signer_of};
+use crate::chain::{Chain, ChainError, Delta, Role as MemberRole, record_hash, signer_of};
 use crate::crypto::cert::{Certificate, Role, Trust};
 use crate::crypto::key::PrivateKey;
 
@@ -22,8 +22,8 @@ pub struct Records {
     taken: Vec<Taken>,
     /// Where each epoch begins, by epoch.
     epochs: Vec<Offset>,
-    /// All who are members or were.
-    ever_members: HashSet<Fingerprint>,
+    /// For all who are members or were: from where on they may publish, and from where on not.
+    senders: HashMap<Fingerprint, Vec<(Offset, bool)>>,
     keyring: Keyring,
 }
 
@@ -114,8 +114,19 @@ impl Records {
         &self.keyring
     }
 
-    pub fn was_member(&self, who: Fingerprint) -> bool {
-        self.ever_members.contains(&who)
+    /// Why `who` may not have sent a message that stands at `offset`: the records with lower
+    /// offsets decide.
+    pub fn why_no_sender(&self, who: Fingerprint, offset: Offset) -> Option<IntegrityFault> {
+        let turns = self.senders.get(&who).map(Vec::as_slice).unwrap_or_default();
+        let begun = turns.partition_point(|(from, _)| *from < offset);
+        match begun.checked_sub(1).map(|last| turns[last].1) {
+            Some(true) => None,
+            Some(false) if turns[..begun].iter().any(|(_, may)| *may) => {
+                Some(IntegrityFault::NoLongerMember)
+            }
+            _ if turns.iter().any(|(_, may)| *may) => Some(IntegrityFault::NotYetMember),
+            _ => Some(IntegrityFault::StrangeSender),
+        }
     }
 
     pub fn is_member(&self, who: Fingerprint) -> bool {
@@ -139,7 +150,7 @@ impl Records {
                 if chain.name() != reader.topic {
                     return Err(IntegrityFault::BadRecord(format!("is that of {}", chain.name())));
                 }
-                self.ever_members.insert(chain.owner());
+                self.senders.entry(chain.owner()).or_default().push((incoming.offset, true));
                 let hash = chain.head();
                 self.chain = Some(chain);
                 (hash, None)
@@ -150,7 +161,9 @@ impl Records {
                 if change.delta().epoch.is_some() {
                     self.epochs.push(incoming.offset);
                 }
-                self.ever_members.extend(change.members().keys());
+                for (who, may_send) in sender_changes(change.delta()) {
+                    self.senders.entry(who).or_default().push((incoming.offset, may_send));
+                }
                 chain.apply(change).map_err(bad_record)?;
                 (hash, named.zip(chain.epoch()))
             }
@@ -214,6 +227,14 @@ fn signer(incoming: Incoming<'_>, trust: &Trust) -> Result<Certificate, Integrit
         return Err(IntegrityFault::BadSigner("is not the one that the record names".into()));
     }
     Ok(certificate)
+}
+
+/// Whom a record lets publish from now on, and whom no longer. Who only holds a key for recovery
+/// does not publish.
+fn sender_changes(delta: &Delta) -> impl Iterator<Item = (Fingerprint, bool)> {
+    let added = delta.added.iter().map(|added| (added.fingerprint, added.role));
+    let roles = added.chain(delta.changed.iter().copied()).map(|(who, role)| (who, role != MemberRole::Recovery));
+    roles.chain(delta.removed.iter().map(|who| (*who, false)))
 }
 
 fn commitment(chain: &Chain, epoch: Epoch) -> Option<Commitment> {

@@ -7,7 +7,7 @@ use super::event::{Answer, Event, Notice, Opened};
 use super::failure::Failure;
 use super::link::End;
 use super::request::Ticket;
-use super::topic::{Link, OpenTopic, Topic};
+use super::topic::{Link, OpenTopic};
 use crate::base::ids::{Offset, RequestId, TopicHandle};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::frame::ClientFrame;
@@ -164,8 +164,7 @@ impl Client {
 
     /// Asks for a topic; its records come by this alone.
     pub(super) fn open_topic(&mut self, name: TopicName, start: Start, ticket: Option<Ticket>) {
-        let slot = self.newest_slot();
-        let topic = self.topics.entry(name.clone()).or_insert_with(|| Topic::new(slot));
+        let topic = self.topics.entry(name.clone()).or_default();
         if topic.is_closed() {
             topic.link = Link::Opening;
         }
@@ -213,13 +212,13 @@ impl Client {
 
     /// A handle means one topic, and a topic has one handle, for as long as the session lasts.
     fn bind(&mut self, at: &Announcement) -> Result<(), End> {
-        let (slot, now) = (self.newest_slot(), self.now.mono);
+        let now = self.now.mono;
         let Some(session) = self.session_mut() else { return Ok(()) };
         let known = session.handles.entry(at.handle).or_insert_with(|| at.name.clone());
         if *known != at.name {
             return Err(End::protocol("one handle for two topics"));
         }
-        let topic = self.topics.entry(at.name.clone()).or_insert_with(|| Topic::new(slot));
+        let topic = self.topics.entry(at.name.clone()).or_default();
         match &topic.link {
             Link::Open(open) if open.handle != at.handle => Err(End::protocol("two handles for one topic")),
             Link::Open(_) => Ok(()),
@@ -238,7 +237,10 @@ impl Client {
             return;
         }
         match &mut topic.delivery {
-            Some(delivery) if at.notice == StartNotice::None && delivery.next == at.start => return,
+            // One that begins behind what comes next is found out by what it leaves out.
+            Some(delivery) if at.notice == StartNotice::None && delivery.goes_on_at(at.incarnation, at.start) => {
+                return;
+            },
             Some(delivery) => delivery.move_to(at.incarnation, at.start),
             None => topic.delivery = Some(Delivery::new(at.incarnation, at.start)),
         }

@@ -12,7 +12,9 @@ use super::request::Ticket;
 use crate::base::Mono;
 use crate::base::ids::{Fingerprint, PublisherId, TopicHandle};
 use crate::base::names::Name;
+use crate::chain::Delegation;
 
+#[derive(Default)]
 pub struct Topic {
     pub records: Records,
     pub link: Link,
@@ -26,7 +28,9 @@ pub struct Topic {
 }
 
 /// A topic's place in the session.
+#[derive(Default)]
 pub enum Link {
+    #[default]
     Closed,
     /// Asked for, not answered.
     Opening,
@@ -54,8 +58,8 @@ pub struct Sender {
     pub publisher: PublisherId,
     pub fingerprint: Fingerprint,
     pub name: Name,
-    /// Why the broker is not believed.
-    pub fault: Option<IntegrityFault>,
+    /// Which key signs, and when; or why the broker is not believed.
+    pub delegation: Result<Delegation, IntegrityFault>,
 }
 
 /// CaughtUp marks where a topic's records end. Who waits for it waits no longer than this
@@ -65,17 +69,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 const SENDERS_MAX: usize = 4096;
 
 impl Topic {
-    pub fn new(slot: u16) -> Topic {
-        Topic {
-            records: Records::default(),
-            link: Link::Closed,
-            delivery: None,
-            publishing: Publishing::new(slot),
-            members_asked: Vec::new(),
-            stopped: None,
-        }
-    }
-
     pub fn open(&mut self) -> Option<&mut OpenTopic> {
         match &mut self.link {
             Link::Open(open) => Some(open),

@@ -52,11 +52,11 @@ impl Field for Body {
     }
 }
 
-/// The plaintext of a body: what binds a content to its topic, epoch and place.
+/// The plaintext of a body: what binds a content to its topic, epoch, sender and place.
 ///
-/// `u8 version = 1 | u8 kind | topic id[32] | hash of the epoch's record[32] |
-/// publisher id[16] | u64 counter | content | signature`, where kind 0 has no signature
-/// and kind 1 ends in an Ed25519 signature[64].
+/// `u8 version = 1 | u8 kind = 1 | topic id[32] | hash of the epoch's record[32] |
+/// publisher id[16] | u64 counter | content | signature[64]`; the signature is made over the
+/// SHA-256 of all before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sealed<'a> {
     pub topic: TopicId,
@@ -64,20 +64,31 @@ pub struct Sealed<'a> {
     pub publisher: PublisherId,
     pub counter: Counter,
     pub content: &'a [u8],
-    pub signature: Option<&'a [u8; 64]>,
+}
+
+/// A plaintext's last bytes, and what they are made over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed<'a> {
+    /// Whose hash is signed.
+    pub part: &'a [u8],
+    pub signature: &'a [u8; SIGNATURE_BYTES],
 }
 
 const VERSION: u8 = 1;
+/// A form without a signature, which proved no sender. Nobody makes it, nobody takes it.
 const UNSIGNED: u8 = 0;
 const SIGNED: u8 = 1;
 const SIGNATURE_BYTES: usize = 64;
 
 impl<'a> Sealed<'a> {
-    /// Appends all but the signature: the bytes that a signature is made over.
-    pub fn encode_unsigned_part(&self, out: &mut Vec<u8>) {
+    /// What a plaintext has beside its content.
+    pub const OVERHEAD_BYTES: usize = 2 + 32 + 32 + 16 + 8 + SIGNATURE_BYTES;
+
+    /// Appends the part whose hash is signed. The signature is all that follows it.
+    pub fn encode_signed_part(&self, out: &mut Vec<u8>) {
         let mut w = Writer::new(out);
         w.u8(VERSION);
-        w.u8(if self.signature.is_some() { SIGNED } else { UNSIGNED });
+        w.u8(SIGNED);
         self.topic.put(&mut w);
         self.epoch_record.put(&mut w);
         self.publisher.put(&mut w);
@@ -85,36 +96,81 @@ impl<'a> Sealed<'a> {
         w.bytes(self.content);
     }
 
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        self.encode_unsigned_part(out);
-        if let Some(signature) = self.signature {
-            out.extend_from_slice(signature);
-        }
-    }
-
-    pub fn decode(plaintext: &'a [u8]) -> Result<Sealed<'a>, WireError> {
-        let mut r = Reader::new(plaintext);
+    pub fn decode(plaintext: &'a [u8]) -> Result<(Sealed<'a>, Signed<'a>), WireError> {
+        let (part, signature) =
+            plaintext.split_last_chunk::<SIGNATURE_BYTES>().ok_or(WireError::Truncated)?;
+        let mut r = Reader::new(part);
         if r.u8()? != VERSION {
             return Err(WireError::BadValue("body version"));
         }
-        let kind = r.u8()?;
-        let topic = Field::take(&mut r)?;
-        let epoch_record = Field::take(&mut r)?;
-        let publisher = Field::take(&mut r)?;
-        let counter = Field::take(&mut r)?;
-        let rest = r.rest();
-        let (content, signature) = match kind {
-            UNSIGNED => (rest, None),
-            SIGNED => {
-                let (content, signature) =
-                    rest.split_last_chunk::<SIGNATURE_BYTES>().ok_or(WireError::Truncated)?;
-                (content, Some(signature))
-            }
-            _ => return Err(WireError::BadValue("body kind")),
+        if r.u8()? != SIGNED {
+            return Err(WireError::BadValue("body kind"));
+        }
+        let sealed = Sealed {
+            topic: Field::take(&mut r)?,
+            epoch_record: Field::take(&mut r)?,
+            publisher: Field::take(&mut r)?,
+            counter: Field::take(&mut r)?,
+            content: r.rest(),
         };
-        if content.len() > MESSAGE_BYTES_MAX {
+        if sealed.content.len() > MESSAGE_BYTES_MAX {
             return Err(WireError::TooLong);
         }
-        Ok(Sealed { topic, epoch_record, publisher, counter, content, signature })
+        Ok((sealed, Signed { part, signature }))
+    }
+
+    /// Whether a plaintext says that it bears no signature.
+    pub fn is_unsigned(plaintext: &[u8]) -> bool {
+        plaintext.starts_with(&[VERSION, UNSIGNED])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEALED: Sealed<'static> = Sealed {
+        topic: TopicId([1; 32]),
+        epoch_record: RecordHash([2; 32]),
+        publisher: PublisherId([3; 16]),
+        counter: Counter(4),
+        content: b"content",
+    };
+
+    fn plaintext() -> Vec<u8> {
+        let mut out = Vec::new();
+        SEALED.encode_signed_part(&mut out);
+        out.extend_from_slice(&[9; SIGNATURE_BYTES]);
+        out
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_and_all_before_the_signature_is_signed() {
+        let bytes = plaintext();
+        assert_eq!(bytes.len(), SEALED.content.len() + Sealed::OVERHEAD_BYTES);
+        let (sealed, signed) = Sealed::decode(&bytes).expect("it was just encoded");
+        assert_eq!(sealed, SEALED);
+        assert_eq!(signed.part, &bytes[..bytes.len() - SIGNATURE_BYTES]);
+        assert_eq!(signed.signature, &[9; SIGNATURE_BYTES]);
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        let bytes = plaintext();
+        for (at, value) in [(0, 0), (0, 2), (1, 0), (1, 2)] {
+            let mut other = bytes.clone();
+            other[at] = value;
+            assert!(Sealed::decode(&other).is_err(), "byte {at} is {value}");
+            assert_eq!(Sealed::is_unsigned(&other), (at, value) == (1, 0));
+        }
+        assert!(!Sealed::is_unsigned(&bytes));
+        for len in 0..Sealed::OVERHEAD_BYTES {
+            assert!(Sealed::decode(&bytes[..len]).is_err(), "{len} bytes");
+        }
+        let mut long = plaintext();
+        long.resize(MESSAGE_BYTES_MAX + Sealed::OVERHEAD_BYTES, 0);
+        assert!(Sealed::decode(&long).is_ok());
+        long.push(0);
+        assert_eq!(Sealed::decode(&long), Err(WireError::TooLong));
     }
 }
