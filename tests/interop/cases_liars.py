@@ -37,6 +37,7 @@ def _(world: World) -> str:
         alice.publish_all(topic, [b"order 1", b"order 2"])
         alice.subscribe(name, mq.EARLIEST)
         must(len(alice.receive_past(name)) == 2, "alice does not read her own")
+        alice.unsubscribe(name)
         mine = carol.open(name)
         lies = forged(world, alice, topic, carol, mine, other)
         for counter, (_, body) in enumerate(lies):

@@ -31,7 +31,7 @@ import cases_rude  # noqa: F401
 import sealmq as mq
 from world import POLITE, RUDE, Case, Failed, World, must
 
-TOTAL_SECONDS = 60
+TOTAL_SECONDS = 150
 
 
 # ---------------------------------------------------------------------------------------------
