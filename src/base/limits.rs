@@ -83,6 +83,19 @@ pub const PUBLISHER_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Publisher ids remembered in all topics together: some 150 bytes each, and 24 for each run of
 /// offsets remembered, of which two publishers that alternate have up to 2,049.
 pub const PUBLISHERS_MAX: usize = 262_144;
+/// Hashes of delegations that need not be verified again, some 96 bytes each.
+pub const DELEGATIONS_REMEMBERED_MAX: usize = 16_384;
+/// Requests to join one topic, of one client, and in all: each its signed bytes (900 at most), two
+/// topic names and some 250 bytes of places in tables.
+pub const REQUESTS_PER_TOPIC_MAX: usize = 256;
+pub const REQUESTS_PER_CLIENT_MAX: usize = 1024;
+pub const REQUESTS_MAX: usize = 16_384;
+/// What all requests may come to.
+pub const REQUESTS_BYTES_MAX: usize = 28 * 1024 * 1024;
+/// How long a request waits for an answer.
+pub const REQUEST_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
+/// Certificates of recovery keys that come with one record.
+pub const RECOVERY_CERTIFICATES_MAX: usize = 8;
 /// Publisher ids that one session may speak of.
 pub const PUBLISHER_SLOTS_MAX: usize = 16;
 /// Publishes of one connection that are not answered yet.
@@ -95,7 +108,7 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 pub const KNOWN_CLIENTS_MAX: usize = 16_384;
 /// Wraps staged for one record: one for each member of a topic.
 pub const STAGED_WRAPS_MAX: usize = MEMBERS_MAX;
-/// Wraps staged by all connections together, in bytes.
+/// Wraps and recovery certificates staged by all connections together, in bytes.
 pub const STAGED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Cursors of one connection: topics it has opened or subscribed to.
 pub const CURSORS_PER_CONNECTION_MAX: usize = 16_384;
@@ -135,6 +148,9 @@ const _: () = {
     assert!(CHAIN_RECORD_BYTES_MAX + RSA_BYTES_MAX + CERT_BYTES_MAX + 1024 < TOKEN_BYTES_MAX);
     // With all connections there are, the shares of a pool stay near the pool.
     assert!(CONNECTIONS_MAX * SHARE_BYTES_MIN <= 2 * SHARED_POOL_BYTES);
+    // Requests to join: the signed bytes, two names, places in the tables.
+    assert!(REQUESTS_MAX * (900 + 2 * TOPIC_NAME_BYTES_MAX + 250) <= REQUESTS_BYTES_MAX);
+    assert!(REQUESTS_PER_TOPIC_MAX < u16::MAX as usize);
     // A rotation names a hash for each member's wrap.
     assert!(MEMBERS_MAX * 32 + 4096 < CHAIN_RECORD_BYTES_MAX);
     assert!(

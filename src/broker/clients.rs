@@ -1,6 +1,6 @@
 //! The clients that the broker knows: those of its folder, and all that ever connected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use crate::base::Wall;
@@ -15,34 +15,45 @@ use crate::wire::values::ClientEntry;
 pub struct KnownClients {
     by_fingerprint: BTreeMap<Fingerprint, Known>,
     by_name: HashMap<Name, Vec<Fingerprint>>,
+    /// Kept for the chains that name them, but not offered to creators.
+    revoked: HashSet<Fingerprint>,
 }
 
 struct Known {
     certificate: Certificate,
     /// Zero: never.
     last_seen: Wall,
-    /// Kept for the chains that name it, but not offered to creators.
-    revoked: bool,
+}
+
+/// What came of learning a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    Known,
+    /// The client had none left that was not revoked, and has one again.
+    Restored,
+    /// There is no room for another client.
+    NoRoom,
 }
 
 impl KnownClients {
-    /// Remembers a certificate; of two with one key, the one that ends later.
-    /// False if there is no room for another client.
-    pub fn learn(&mut self, certificate: &Certificate) -> bool {
+    /// Remembers a certificate that was found good; of two with one key, the one that ends later.
+    /// None is ever dropped: a chain may name it.
+    pub fn learn(&mut self, certificate: &Certificate) -> Learned {
         let fingerprint = certificate.fingerprint();
+        let was_revoked = self.revoked.remove(&fingerprint);
         if let Some(known) = self.by_fingerprint.get_mut(&fingerprint) {
-            if certificate.not_after() > known.certificate.not_after() {
+            if was_revoked || certificate.not_after() > known.certificate.not_after() {
                 known.certificate = certificate.clone();
             }
-            return true;
+            return if was_revoked { Learned::Restored } else { Learned::Known };
         }
         if self.by_fingerprint.len() >= KNOWN_CLIENTS_MAX {
-            return false;
+            return Learned::NoRoom;
         }
         self.by_name.entry(certificate.name().clone()).or_default().push(fingerprint);
-        let known = Known { certificate: certificate.clone(), last_seen: Wall(0), revoked: false };
+        let known = Known { certificate: certificate.clone(), last_seen: Wall(0) };
         self.by_fingerprint.insert(fingerprint, known);
-        true
+        Learned::Known
     }
 
     /// Notes that a client is or was here.
@@ -52,11 +63,23 @@ impl KnownClients {
         }
     }
 
-    /// Judges every certificate anew: those that `is_revoked` names are no longer offered.
-    pub fn mark_revoked(&mut self, is_revoked: impl Fn(&Certificate) -> bool) {
-        for known in self.by_fingerprint.values_mut() {
-            known.revoked = is_revoked(&known.certificate);
-        }
+    /// Judges every certificate anew: those that `is_revoked` names are no longer offered. A client's is
+    /// the one of its key that ends last; who revokes a key revokes them all. True if it makes a
+    /// difference to anybody.
+    pub fn mark_revoked(&mut self, is_revoked: impl Fn(&Certificate) -> bool) -> bool {
+        let revoked = self.by_fingerprint.iter().filter(|(_, known)| is_revoked(&known.certificate));
+        let revoked: HashSet<Fingerprint> = revoked.map(|(fingerprint, _)| *fingerprint).collect();
+        let differs = revoked != self.revoked;
+        self.revoked = revoked;
+        differs
+    }
+
+    pub fn is_revoked(&self, fingerprint: &Fingerprint) -> bool {
+        self.revoked.contains(fingerprint)
+    }
+
+    pub fn revoked_count(&self) -> usize {
+        self.revoked.len()
     }
 
     pub fn certificate(&self, fingerprint: &Fingerprint) -> Option<&Certificate> {
@@ -77,29 +100,33 @@ impl KnownClients {
     pub fn page(&self, after: Fingerprint, names: &[Name], bytes_max: usize) -> (Vec<ClientEntry>, bool) {
         if names.is_empty() {
             let range = (Bound::Excluded(after), Bound::Unbounded);
-            return fill_page(self.by_fingerprint.range(range).map(|(_, known)| known), bytes_max);
+            return self.fill_page(self.by_fingerprint.range(range), bytes_max);
         }
         let mut wanted: Vec<Fingerprint> =
             names.iter().filter_map(|name| self.by_name.get(name)).flatten().copied().collect();
         wanted.retain(|fingerprint| *fingerprint > after);
         wanted.sort_unstable();
         wanted.dedup();
-        fill_page(wanted.iter().filter_map(|f| self.by_fingerprint.get(f)), bytes_max)
+        self.fill_page(wanted.iter().filter_map(|f| self.by_fingerprint.get_key_value(f)), bytes_max)
     }
-}
 
-fn fill_page<'a>(known: impl Iterator<Item = &'a Known>, bytes_max: usize) -> (Vec<ClientEntry>, bool) {
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    for client in known.filter(|client| !client.revoked) {
-        bytes += client.certificate.der().len() + 10;
-        if bytes > bytes_max {
-            return (page, true);
+    fn fill_page<'a>(
+        &self,
+        known: impl Iterator<Item = (&'a Fingerprint, &'a Known)>,
+        bytes_max: usize,
+    ) -> (Vec<ClientEntry>, bool) {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        for (_, client) in known.filter(|(fingerprint, _)| !self.revoked.contains(*fingerprint)) {
+            bytes += client.certificate.der().len() + 10;
+            if bytes > bytes_max {
+                return (page, true);
+            }
+            page.push(ClientEntry {
+                certificate: client.certificate.der().to_vec(),
+                last_seen: client.last_seen,
+            });
         }
-        page.push(ClientEntry {
-            certificate: client.certificate.der().to_vec(),
-            last_seen: client.last_seen,
-        });
+        (page, false)
     }
-    (page, false)
 }

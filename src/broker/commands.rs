@@ -67,7 +67,7 @@ impl Broker {
 
     fn run_connection(&mut self, id: ConnId, share: &mut usize, now: Now) -> Pause {
         while *share > 0 {
-            if self.processor.step_job(id) {
+            if self.processor.step_job(id, now) {
                 *share = share.saturating_sub(64);
                 continue;
             }
@@ -105,7 +105,8 @@ impl Broker {
             }
             command => {
                 let mut bodies = std::iter::from_fn(|| connection.bodies.pop_front());
-                let mut means = Means { budget: &mut self.budget, entropy: &mut *self.entropy, now };
+                let mut means =
+                    Means { budget: &mut self.budget, entropy: &mut *self.entropy, trust: &self.trust, now };
                 match self.processor.command(id, command, &mut bodies, &mut means) {
                     Handled::Done => {}
                     Handled::Deferred(frame) => {

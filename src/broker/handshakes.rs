@@ -235,7 +235,7 @@ impl Broker {
     fn activate(&mut self, id: ConnId, active: Active, now: Now) {
         let Active { peer, keys } = active;
         let (sealer, opener) = keys.into_broker();
-        if !self.processor.clients.learn(&peer) {
+        if !self.processor.know(&peer) {
             log::warn!("{id} {}: too many clients are known to remember this one", peer.name());
         }
         let Some(connection) = self.connection_mut(id) else { return };
@@ -253,6 +253,7 @@ impl Broker {
             name: peer.name().clone(),
             fingerprint: peer.fingerprint(),
             certificate: std::sync::Arc::from(peer.der()),
+            verified: peer,
         };
         self.processor.join(id, seat, now);
         let welcome = BrokerFrame::Welcome {

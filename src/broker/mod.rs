@@ -127,7 +127,9 @@ impl Broker {
     /// Makes a client known that has not connected yet, from its certificate in DER.
     pub fn know_client(&mut self, der: &[u8], now: Now) -> Result<(), CertFault> {
         let certificate = self.trust.verify(der, Role::Client, now.wall)?;
-        self.processor.clients.learn(&certificate);
+        if !self.processor.know(&certificate) {
+            log::warn!("too many clients are known to remember {}", certificate.name());
+        }
         Ok(())
     }
 
@@ -242,7 +244,7 @@ impl Broker {
         self.trust = trust;
         self.processor.set_crl(crl_of(&self.trust));
         let trust = &self.trust;
-        self.processor.clients.mark_revoked(|certificate| trust.is_revoked(certificate.serial()));
+        self.processor.judge_clients(|certificate| trust.is_revoked(certificate.serial()));
         let mut ended = Vec::new();
         for (_, connection) in &self.connections {
             match &connection.state {

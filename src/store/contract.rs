@@ -21,6 +21,7 @@ pub fn check(make: Make<'_>) {
     trim_takes_messages_and_no_records(make(ROOMY));
     trim_keeps_what_all_limits_allow(make(ROOMY));
     finds_count_messages(make(ROOMY));
+    another_retention_changes_nothing_that_is_kept(make(ROOMY));
     a_full_store_refuses_and_keeps_what_it_has(make);
     a_failure_takes_along_what_was_submitted(make);
     a_sender_counts_once(make(ROOMY));
@@ -77,6 +78,7 @@ fn a_log_that_is_not_there_is_said_so(store: Box<dyn Store>) {
         }
         assert_eq!(driver.run(Op::Find { log: LOG, what: Find::Last(1) }), Err(StoreError::NoSuchLog));
         assert_eq!(driver.run(trim(LOG, 1)), Err(StoreError::NoSuchLog));
+        assert_eq!(driver.run(configure(LOG, 1)), Err(StoreError::NoSuchLog));
         assert_eq!(driver.run(Op::Remove { log: LOG }), Err(StoreError::NoSuchLog));
         let before = driver.store.used_bytes();
         driver.run(create(LOG, &[1])).expect("there is room");
@@ -168,6 +170,22 @@ fn trim_keeps_what_all_limits_allow(store: Box<dyn Store>) {
     assert_eq!((by_bytes.messages, by_bytes.oldest), (2, Some((Offset(9), Wall(9)))));
     let none = kept(Keep { bytes: 1, ..Keep::default() });
     assert_eq!(none, Kept::default());
+}
+
+fn another_retention_changes_nothing_that_is_kept(store: Box<dyn Store>) {
+    let mut driver = Driver::new(store);
+    driver.run(create(LOG, &[1])).expect("there is room");
+    for time in 1..=5 {
+        driver.run(append(LOG, message(time, 100))).expect("there is room");
+    }
+    let held = driver.store.used_bytes();
+    let tickets = [append(LOG, message(6, 100)), configure(LOG, 1), append(LOG, message(7, 100))]
+        .map(|op| driver.store.submit(op));
+    let results = driver.finish(&tickets);
+    assert_eq!(results[1], Ok(Outcome::Configured), "in its turn among the changes");
+    let (entries, _) = driver.read(LOG, 0, END, usize::MAX, false);
+    assert_eq!(offsets(&entries), (0..8).collect::<Vec<_>>(), "what goes, a trim says");
+    assert_eq!(driver.store.used_bytes(), held + 2 * message(6, 100).content.bytes());
 }
 
 fn freed(result: Result<Outcome, StoreError>) -> u64 {
@@ -369,6 +387,10 @@ fn read(log: Incarnation, from: u64, below: Offset, bytes_max: usize, records_on
 
 fn trim(log: Incarnation, below: u64) -> Op {
     Op::Trim { log, keep: Keep { from: Offset(below), ..Keep::default() } }
+}
+
+fn configure(log: Incarnation, messages: u64) -> Op {
+    Op::Configure { log, retain: Retain { messages, bytes: 0, age_ms: 0 } }
 }
 
 /// A record of about 1,100 bytes.

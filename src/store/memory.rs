@@ -94,6 +94,8 @@ impl Memory {
                 self.used_bytes -= freed_bytes;
                 Ok(Outcome::Trimmed { freed_bytes, kept })
             }
+            // Nothing outlives the process, so there is no next start to remember it for.
+            Op::Configure { log, .. } => self.log(log).map(|_| Outcome::Configured),
             Op::Remove { log } => {
                 let log = self.logs.remove(&log).ok_or(StoreError::NoSuchLog)?;
                 let freed_bytes = log.bytes();

@@ -8,7 +8,7 @@
 //!
 //! What holds for every engine, and what `contract` tests:
 //!
-//! - Create, Append, Trim and Remove of one log take effect and complete in the order in
+//! - Create, Append, Trim, Configure and Remove of one log take effect and complete in the order in
 //!   which they were submitted. Reads and finds see what was complete when they ran, and
 //!   nothing else; their own order is free.
 //! - Offsets are given out in that order, without holes, and come with the completion. So
@@ -104,6 +104,11 @@ pub enum Op {
         log: Incarnation,
         keep: Keep,
     },
+    /// Remembers another retention for the log; what it keeps, a Trim says.
+    Configure {
+        log: Incarnation,
+        retain: Retain,
+    },
     /// Drops the log with all its entries.
     Remove {
         log: Incarnation,
@@ -141,6 +146,8 @@ pub enum Outcome {
         freed_bytes: u64,
         kept: Kept,
     },
+    /// The retention is kept, as the log's durability says.
+    Configured,
     Removed {
         freed_bytes: u64,
     },
@@ -220,6 +227,7 @@ impl Op {
             | Op::Read { log, .. }
             | Op::Find { log, .. }
             | Op::Trim { log, .. }
+            | Op::Configure { log, .. }
             | Op::Remove { log } => log,
         }
     }

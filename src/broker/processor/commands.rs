@@ -1,19 +1,20 @@
 //! One command of one connection at a time.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::jobs::{Found, Job};
+use super::joining::Listing;
 use super::open::Opening;
 use super::publish::Incoming;
-use super::seat::{Filter, Slot};
+use super::seat::Filter;
 use super::{Means, Processor, Refusal};
-use crate::base::ids::{ConnId, PublisherId, RequestId};
+use crate::base::Now;
+use crate::base::ids::{ConnId, RequestId};
 use crate::base::limits::{FILTERS_PER_CONNECTION_MAX, RSA_BYTES_MAX, STAGED_BYTES_MAX, STAGED_WRAPS_MAX};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::body::Body;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
-use crate::wire::values::{RefuseCode, Start};
+use crate::wire::values::Start;
 
 /// What became of a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,13 +26,19 @@ pub enum Handled {
     Violation(&'static str),
 }
 
+/// What a connection has sent ahead of a record.
+#[derive(Default)]
+pub struct Staged {
+    pub wraps: Vec<Vec<u8>>,
+    /// Certificates of recovery keys, in DER.
+    pub recovery: Vec<Vec<u8>>,
+}
+
 /// The body that belongs to a publish, with its hash, whichever way it came.
 pub type Bodies<'a> = &'a mut dyn Iterator<Item = Arc<[u8]>>;
 
 /// Bytes of a page of certificates or of a CRL.
 const PAGE_BYTES: usize = 48 * 1024;
-/// A delegation's bytes: a key, an id, two times, a signature.
-const DELEGATION_BYTES_MAX: usize = 1024;
 /// Names that one ListClients may ask for.
 const NAMES_MAX: usize = 1024;
 
@@ -61,20 +68,25 @@ impl Processor {
                 Handled::Done
             }
             ClientFrame::Publisher { slot, id: publisher, delegation } => {
-                self.name_publisher(id, slot, publisher, delegation)
+                self.name_publisher(id, slot, publisher, delegation, means)
             }
             ClientFrame::Create { .. } | ClientFrame::Append { .. } => {
                 self.membership_command(id, frame, means)
             }
             ClientFrame::Wraps { wraps } => self.stage_wraps(id, wraps),
-            other => self.plain_command(id, other),
+            ClientFrame::RecoveryCertificate { certificate } => self.stage_recovery(id, certificate),
+            ClientFrame::Join { request, name, ask } => self.ask_to_join(id, request, name, ask, means),
+            ClientFrame::GetCertificates { request, fingerprints } => {
+                self.send_certificates(id, request, &fingerprints)
+            }
+            other => self.plain_command(id, other, means.now),
         }
     }
 
     /// Commands that need neither bodies nor RSA.
-    fn plain_command(&mut self, id: ConnId, frame: ClientFrame) -> Handled {
+    fn plain_command(&mut self, id: ConnId, frame: ClientFrame, now: Now) -> Handled {
         match frame {
-            ClientFrame::Open { request, name, start } => self.open(id, request, &name, start),
+            ClientFrame::Open { request, name, start } => self.open(id, request, &name, start, now),
             ClientFrame::Subscribe { request, filter, start } => self.subscribe(id, request, filter, start),
             ClientFrame::Unsubscribe { request, filter } => {
                 if let Some(seat) = self.seat_mut(id) {
@@ -94,6 +106,19 @@ impl Processor {
                     seat.jobs.push_back(Job::List { request, filter, after, page: Vec::new(), bytes: 0 });
                 }
             }
+            ClientFrame::ListRequests { request, follow, filter, after, after_client } => {
+                if follow {
+                    self.follow(id);
+                }
+                let listing = Listing { request, filter, after, after_client, page: Vec::new(), bytes: 0 };
+                if let Some(seat) = self.seat_mut(id) {
+                    seat.jobs.push_back(Job::Requests(Box::new(listing)));
+                }
+            }
+            ClientFrame::Delete { request, name } => self.delete(id, request, &name),
+            ClientFrame::SetRetention { request, name, retention } => {
+                self.set_retention(id, request, &name, retention)
+            }
             ClientFrame::GetStats { request } => {
                 let stats = self.stats();
                 self.answer(id, BrokerFrame::Stats { request, stats });
@@ -112,20 +137,14 @@ impl Processor {
         Handled::Done
     }
 
-    fn open(&mut self, id: ConnId, request: RequestId, name: &TopicName, start: Start) {
+    fn open(&mut self, id: ConnId, request: RequestId, name: &TopicName, start: Start, now: Now) {
         let Some(me) = self.seat(id).map(|seat| seat.peer.fingerprint) else { return };
-        let opened = match self.topics.key(name) {
-            None => Err(Refusal::code(RefuseCode::NoSuchTopic)),
-            Some(key) => match self.topics.topic(key) {
-                Some(topic) if topic.chain.member(me).is_some() => {
-                    self.open_topic(id, key, Opening { request, start })
-                }
-                Some(topic) => Err(Refusal::because(
-                    RefuseCode::NotMember,
-                    format!("you are not a member of {}; its owner is {}", topic.name, topic.owner),
-                )),
-                None => Err(Refusal::code(RefuseCode::NoSuchTopic)),
-            },
+        let opened = match self.live_topic(name) {
+            Ok((key, topic)) if topic.chain.member(me).is_some() => {
+                self.open_topic(id, key, Opening { request, start })
+            }
+            Ok((_, topic)) => Err(self.stranger(topic, &me, now.wall)),
+            Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = opened {
             self.refuse(id, request, refusal);
@@ -146,24 +165,6 @@ impl Processor {
         seat.jobs.push_back(Job::Subscribe { request, filter, start, after: String::new(), found });
     }
 
-    fn name_publisher(
-        &mut self,
-        id: ConnId,
-        slot: u16,
-        publisher: PublisherId,
-        delegation: Vec<u8>,
-    ) -> Handled {
-        if delegation.len() > DELEGATION_BYTES_MAX {
-            return Handled::Violation("a delegation is too long");
-        }
-        let Some(seat) = self.seat_mut(id) else { return Handled::Done };
-        let Some(place) = seat.publishers.get_mut(usize::from(slot)) else {
-            return Handled::Violation("no such publisher slot");
-        };
-        *place = Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: HashSet::new() });
-        Handled::Done
-    }
-
     fn stage_wraps(&mut self, id: ConnId, wraps: Vec<Vec<u8>>) -> Handled {
         let bytes: usize = wraps.iter().map(Vec::len).sum();
         let room = STAGED_BYTES_MAX.saturating_sub(self.staged_bytes);
@@ -182,10 +183,13 @@ impl Processor {
     }
 
     /// Takes what a connection has staged.
-    pub(super) fn take_staged(&mut self, id: ConnId) -> Vec<Vec<u8>> {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Vec::new() };
+    pub(super) fn take_staged(&mut self, id: ConnId) -> Staged {
+        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Staged::default() };
         self.staged_bytes -= std::mem::take(&mut seat.staged_bytes);
-        std::mem::take(&mut seat.staged)
+        Staged {
+            wraps: std::mem::take(&mut seat.staged),
+            recovery: std::mem::take(&mut seat.staged_recovery),
+        }
     }
 
     fn send_crl(&mut self, id: ConnId, request: RequestId, from: u32) {

@@ -10,6 +10,7 @@ use super::topic::{Topic, TopicKey};
 use super::{Pending, Processor, Refusal};
 use crate::base::ids::{ConnId, Counter, TopicHandle};
 use crate::base::{Now, Wall};
+use crate::chain;
 use crate::store::{Completion, Entry, Op, Outcome, StoreError};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::{RefuseCode, Start};
@@ -37,6 +38,8 @@ impl Processor {
                 self.found(completion.ticket, conn, handle, Some(offset));
             }
             (Pending::Find { conn, handle }, _) => self.found(completion.ticket, conn, handle, None),
+            (Pending::Configure(owned, retention), result) => self.configured(owned, retention, result, now),
+            (Pending::Remove(owned), result) => self.removed(owned, result),
             (Pending::Trim { topic }, result) => self.trimmed(topic, result, now),
             (Pending::Read { conn, handle }, _) => self.end_cursor(conn, handle, RefuseCode::Deleted),
         }
@@ -113,9 +116,7 @@ impl Processor {
         }
         let Ok(Outcome::Created { entries }) = result else {
             self.topics.unreserve(&name);
-            if let Some(made) = self.created_by.get_mut(&creator) {
-                *made -= 1;
-            }
+            self.uncount_created(&creator);
             self.refuse(conn, request, Refusal::code(refuse_code(&result)));
             return;
         };
@@ -124,6 +125,7 @@ impl Processor {
         for entry in entries {
             self.topics.push(key, entry);
         }
+        self.judge_members(key);
         if let Err(refusal) = self.open_topic(conn, key, Opening { request, start: Start::RecordsOnly }) {
             self.refuse(conn, request, refusal);
         }
@@ -159,28 +161,38 @@ impl Processor {
             self.refuse(conn, request, Refusal::code(refuse_code(&result)));
             return;
         };
-        let added: Vec<_> = change.delta().added.iter().map(|added| added.fingerprint).collect();
-        let removed = change.delta().removed.clone();
+        let delta = change.delta().clone();
         if let Err(error) = topic.chain.apply(change) {
             // Only one change of a topic is under way at a time, so its head cannot have moved.
             debug_assert!(false, "a checked record does not apply: {error}");
         }
         self.entry_stored(key, entry, now);
         self.answer(conn, BrokerFrame::Done { request });
-        for member in removed {
+        self.settle_requests(key, &delta);
+        self.judge_change(key, &delta);
+        for member in delta.removed {
             for conn in self.by_client.get(&member).cloned().unwrap_or_default() {
                 if let Some(handle) = self.seat(conn).and_then(|seat| seat.handle_of(key)) {
                     self.end_cursor(conn, handle, RefuseCode::NotMember);
                 }
             }
         }
-        for member in added {
-            self.offer_topic(key, &member);
+        for added in delta.added {
+            self.offer_topic(key, &added.fingerprint);
+        }
+    }
+
+    /// Who was let in or turned away asks no more.
+    fn settle_requests(&mut self, key: TopicKey, delta: &chain::Delta) {
+        let Some(topic) = self.topics.topic(key) else { return };
+        let added = delta.added.iter().map(|added| added.fingerprint);
+        for who in added.chain(delta.denied.iter().map(|denied| denied.fingerprint)) {
+            self.requests.remove(&topic.name, &who);
         }
     }
 
     /// Ends a cursor and tells its client why.
-    fn end_cursor(&mut self, id: ConnId, handle: TopicHandle, code: RefuseCode) {
+    pub(super) fn end_cursor(&mut self, id: ConnId, handle: TopicHandle, code: RefuseCode) {
         self.end_find(id, handle, super::cursor::RECORDS_ONLY);
         let Some(cursor) = self.seat_mut(id).and_then(|seat| seat.close(handle)) else { return };
         if let Some(topic) = self.topics.topic_mut(cursor.topic) {
@@ -190,9 +202,9 @@ impl Processor {
     }
 
     /// Asks the store to drop what retention no longer keeps.
-    fn retain(&mut self, key: TopicKey, now: Now) {
+    pub(super) fn retain(&mut self, key: TopicKey, now: Now) {
         let Some(topic) = self.topics.topic_mut(key) else { return };
-        if topic.trimming || !topic.exceeds_retention(now.wall) {
+        if topic.trimming || topic.deleting || !topic.exceeds_retention(now.wall) {
             self.note_age(key);
             return;
         }
@@ -248,7 +260,7 @@ impl Processor {
     }
 }
 
-fn refuse_code(result: &Result<Outcome, StoreError>) -> RefuseCode {
+pub fn refuse_code(result: &Result<Outcome, StoreError>) -> RefuseCode {
     match result {
         Err(StoreError::EarlierFailed) => RefuseCode::EarlierRefused,
         Err(StoreError::NoSuchLog) => RefuseCode::Deleted,

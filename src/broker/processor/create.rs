@@ -5,19 +5,18 @@
 
 use std::sync::Arc;
 
-use super::commands::Handled;
+use super::commands::{Handled, Staged};
 use super::topic::TopicKey;
 use super::{Means, Pending, Processor, Refusal};
+use crate::base::Wall;
 use crate::base::entropy::random_array;
 use crate::base::ids::{ConnId, Fingerprint, Incarnation, RequestId, TopicHandle};
 use crate::base::limits::RSA_BITS_MAX;
 use crate::base::names::TopicName;
-use crate::base::{Now, Wall};
 use crate::chain::{self, Chain};
-use crate::crypto::key::PublicKey;
 use crate::session::budget::RsaCost;
 use crate::store::entry::Wraps;
-use crate::store::{Content, LogSettings, NewEntry, Op, Retain};
+use crate::store::{Content, LogSettings, NewEntry, Op};
 use crate::wire::frame::ClientFrame;
 use crate::wire::values::{Durability, RefuseCode, Retention};
 
@@ -60,18 +59,19 @@ impl Processor {
     ) -> Handled {
         let records = if let ClientFrame::Create { .. } = frame { 2 } else { 1 };
         let bits = self.signer_bits(id);
-        // Each record costs one check of a signature; without budget nothing is used up.
-        if !means.budget.try_take(RsaCost::public(bits) * records) {
+        // Each record costs one check of a signature, as does each certificate that came with it;
+        // without budget nothing is used up.
+        if !means.budget.try_take(RsaCost::public(bits) * records + self.recovery_cost(id)) {
             return Handled::Deferred(frame);
         }
-        let wraps = self.take_staged(id);
+        let staged = self.take_staged(id);
         let (request, outcome) = match frame {
             ClientFrame::Create { request, name, durability, retention, genesis, delta } => {
                 let wanted = Wanted { request, name, durability, retention, genesis, delta };
-                (request, self.create(id, wanted, wraps, means))
+                (request, self.create(id, wanted, staged, means))
             }
             ClientFrame::Append { request, topic, record } => {
-                (request, self.append_record(id, request, topic, record, wraps, means.now))
+                (request, self.append_record(id, request, (topic, record), staged, means))
             }
             _ => return Handled::Violation("unexpected frame"),
         };
@@ -85,7 +85,7 @@ impl Processor {
         &mut self,
         id: ConnId,
         wanted: Wanted,
-        wraps: Vec<Vec<u8>>,
+        staged: Staged,
         means: &mut Means<'_>,
     ) -> Result<(), Refusal> {
         let now = means.now;
@@ -96,24 +96,25 @@ impl Processor {
         if durability == Durability::Disk && !self.store.is_durable() {
             return Err(Refusal::code(RefuseCode::NotDurable));
         }
-        let key = self.public_key(&peer.fingerprint)?;
+        let key = self.known(&peer.fingerprint)?.public_key().clone();
         let mut chain = Chain::begin(&genesis, &key).map_err(bad_record)?;
         if *chain.name() != name || chain.owner() != peer.fingerprint {
             return Err(Refusal::because(RefuseCode::BadRecord, "the genesis names another topic or owner"));
         }
         let change = chain.check(&delta, &key).map_err(bad_record)?;
-        self.check_added(&change)?;
-        let wraps = match_wraps(&change, wraps)?;
+        let recovery = self.check_added(&change, &staged.recovery, means)?;
+        let wraps = match_wraps(&change, staged.wraps)?;
         chain.apply(change).map_err(bad_record)?;
         if !self.topics.reserve(&name) {
             return Err(Refusal::because(RefuseCode::Exists, format!("a topic called {name} exists")));
         }
+        self.know_all(&recovery);
         *self.created_by.entry(peer.fingerprint).or_default() += 1;
         let log = Incarnation(u64::from_be_bytes(random_array(means.entropy)));
         let settings = LogSettings {
             name: name.clone(),
             durability: store_durability(durability),
-            retain: Retain { messages: retention.count, bytes: retention.bytes, age_ms: retention.age_ms },
+            retain: super::ownership::retain(retention),
         };
         let none: Wraps = Arc::from([]);
         let records = vec![
@@ -132,26 +133,29 @@ impl Processor {
         &mut self,
         id: ConnId,
         request: RequestId,
-        handle: TopicHandle,
-        record: Vec<u8>,
-        wraps: Vec<Vec<u8>>,
-        now: Now,
+        (handle, record): (TopicHandle, Vec<u8>),
+        staged: Staged,
+        means: &Means<'_>,
     ) -> Result<(), Refusal> {
         let unknown = || Refusal::code(RefuseCode::UnknownHandle);
         let seat = self.seat(id).ok_or_else(unknown)?;
         let (key, peer) = (seat.cursor(handle).ok_or_else(unknown)?.topic, seat.peer.clone());
         let topic = self.topics.topic(key).ok_or_else(|| Refusal::code(RefuseCode::Deleted))?;
+        if topic.deleting {
+            return Err(Refusal::code(RefuseCode::Deleted));
+        }
         if topic.changing {
             return Err(Refusal::code(RefuseCode::HeadMoved));
         }
         if chain::signer_of(&record).map_err(bad_record)? != peer.fingerprint {
             return Err(Refusal::because(RefuseCode::BadRecord, "the record is signed by somebody else"));
         }
-        let key_of_signer = self.public_key(&peer.fingerprint)?;
-        let change = topic.chain.check(&record, &key_of_signer).map_err(bad_record)?;
-        self.check_added(&change)?;
-        let wraps = match_wraps(&change, wraps)?;
-        let entry = record_entry(record, &peer.certificate, wraps, now.wall);
+        let key_of_signer = self.known(&peer.fingerprint)?.public_key();
+        let change = topic.chain.check(&record, key_of_signer).map_err(bad_record)?;
+        let recovery = self.check_added(&change, &staged.recovery, means)?;
+        let wraps = match_wraps(&change, staged.wraps)?;
+        self.know_all(&recovery);
+        let entry = record_entry(record, &peer.certificate, wraps, means.now.wall);
         let ticket = self.store.submit(Op::Append { log: key.log, entry });
         if let Some(topic) = self.topics.topic_mut(key) {
             topic.changing = true;
@@ -193,24 +197,6 @@ impl Processor {
     fn signer_bits(&self, id: ConnId) -> usize {
         let known = self.seat(id).and_then(|seat| self.clients.certificate(&seat.peer.fingerprint));
         known.map_or(RSA_BITS_MAX, |certificate| certificate.public_key().bits())
-    }
-
-    fn public_key(&self, client: &Fingerprint) -> Result<PublicKey, Refusal> {
-        let known = self.clients.certificate(client).map(|certificate| certificate.public_key().clone());
-        known.ok_or_else(|| Refusal::because(RefuseCode::BadRecord, "the signer's certificate is not known"))
-    }
-
-    /// Those added must be known here by the name that the record gives them. A recovery
-    /// key's holder never connects, so it need not be.
-    fn check_added(&self, change: &chain::Change) -> Result<(), Refusal> {
-        for added in change.delta().added.iter().filter(|added| added.role != chain::Role::Recovery) {
-            let known = self.clients.certificate(&added.fingerprint);
-            if known.is_none_or(|certificate| *certificate.name() != added.name) {
-                let text = format!("{} with key {} is not known here", added.name, added.fingerprint.short());
-                return Err(Refusal::because(RefuseCode::BadRecord, text));
-            }
-        }
-        Ok(())
     }
 }
 

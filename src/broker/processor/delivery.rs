@@ -110,10 +110,12 @@ impl Processor {
         seat.woken = false;
         while let Some(frame) = seat.next_answer() {
             if !out.push(frame) {
+                self.resume_follower(id);
                 return;
             }
             seat.pop_answer();
         }
+        self.resume_follower(id);
         while let Some(handle) = self.seat_mut(id).and_then(Seat::next_ready) {
             match self.cursor_turn(id, handle, out) {
                 Turn::Full => {

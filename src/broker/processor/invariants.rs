@@ -1,7 +1,7 @@
 //! What must hold after every turn, checked in debug builds and by the simulator.
 
-use super::Processor;
 use super::cursor::Status;
+use super::{Pending, Processor};
 use crate::wire::frame::BrokerFrame;
 
 impl Processor {
@@ -12,7 +12,8 @@ impl Processor {
         let mut staged = 0;
         for (id, seat) in self.seats.values() {
             staged += seat.staged_bytes;
-            assert_eq!(seat.staged.iter().map(Vec::len).sum::<usize>(), seat.staged_bytes);
+            let held = seat.staged.iter().chain(&seat.staged_recovery);
+            assert_eq!(held.map(Vec::len).sum::<usize>(), seat.staged_bytes);
             let answers_max = self.config.outbox_bytes_max + self.answers_bytes_over();
             assert!(seat.answers_bytes() <= answers_max, "answers keep to their limit");
             let conns = self.by_client.get(&seat.peer.fingerprint);
@@ -33,6 +34,12 @@ impl Processor {
         assert_eq!(staged, self.staged_bytes, "staged bytes are counted once");
         let publishers: usize = self.topics.iter().map(|topic| topic.publishers.len()).sum();
         assert_eq!(publishers, self.publisher_count, "publishers are counted once");
+        self.requests.check_invariants();
+        self.check_rotation_invariants();
+        self.check_news_invariants();
+        let coming = self.pending.values().filter(|pending| matches!(pending, Pending::Create(_))).count();
+        let made: usize = self.created_by.values().sum();
+        assert_eq!(made, self.topics.iter().count() + coming, "each topic counts for its creator");
         let due = self.topics.iter().filter(|topic| topic.age_due.is_some()).count();
         assert_eq!(due, self.ages.len(), "each topic waits for one age");
         let listeners: usize = self.topics.iter().map(|t| t.subscribers.len() + t.openers.len()).sum();

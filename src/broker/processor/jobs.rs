@@ -1,8 +1,10 @@
 //! Commands that go over many topics, done a step in each turn so that none holds the loop.
 
 use super::cursor::{RECORDS_ONLY, Status};
+use super::joining::Listing;
 use super::topic::TopicKey;
 use super::{Processor, open::Opening};
+use crate::base::Now;
 use crate::base::ids::{ConnId, RequestId, TopicHandle};
 use crate::base::names::TopicFilter;
 use crate::wire::frame::BrokerFrame;
@@ -13,6 +15,7 @@ pub enum Job {
     Subscribe { request: RequestId, filter: TopicFilter, start: Start, after: String, found: Found },
     List { request: RequestId, filter: TopicFilter, after: String, page: Vec<TopicEntry>, bytes: usize },
     Unsubscribe { request: RequestId, filter: TopicFilter, next: u32 },
+    Requests(Box<Listing>),
 }
 
 /// How far a subscription has come.
@@ -29,7 +32,7 @@ const PAGE_BYTES: usize = 48 * 1024;
 
 impl Processor {
     /// One step of the oldest job of a connection; true if it has jobs left.
-    pub fn step_job(&mut self, id: ConnId) -> bool {
+    pub fn step_job(&mut self, id: ConnId, now: Now) -> bool {
         let Some(job) = self.seat_mut(id).and_then(|seat| seat.jobs.pop_front()) else {
             return false;
         };
@@ -38,9 +41,10 @@ impl Processor {
                 self.step_subscribe(id, request, filter, start, after, found)
             }
             Job::List { request, filter, after, page, bytes } => {
-                self.step_list(id, request, filter, after, page, bytes)
+                self.step_list(id, request, filter, after, page, bytes, now)
             }
             Job::Unsubscribe { request, filter, next } => self.step_unsubscribe(id, request, filter, next),
+            Job::Requests(listing) => self.step_requests(id, *listing),
         };
         let Some(seat) = self.seat_mut(id) else { return false };
         if let Some(job) = unfinished {
@@ -97,6 +101,7 @@ impl Processor {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one job")]
     fn step_list(
         &mut self,
         id: ConnId,
@@ -105,6 +110,7 @@ impl Processor {
         after: String,
         mut page: Vec<TopicEntry>,
         mut bytes: usize,
+        now: Now,
     ) -> Option<Job> {
         let (keys, next) = self.next_topics(&filter, &after);
         let me = self.seat(id)?.peer.fingerprint;
@@ -112,7 +118,7 @@ impl Processor {
             let Some(topic) = self.topics.topic(key).filter(|topic| filter.matches(&topic.name)) else {
                 continue;
             };
-            let entry = super::listing::topic_entry(topic, &me, &self.clients);
+            let entry = self.topic_entry(topic, &me, now);
             bytes += entry.name.as_str().len() + entry.owner.as_str().len() + 100;
             if bytes > PAGE_BYTES {
                 self.answer(id, BrokerFrame::Topics { request, more: true, topics: page });

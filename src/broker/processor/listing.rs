@@ -1,35 +1,11 @@
 //! What the broker tells of its topics and of itself.
 
 use super::Processor;
+use super::joining::may_change;
 use super::topic::Topic;
+use crate::base::Now;
 use crate::base::ids::Fingerprint;
-use crate::broker::clients::KnownClients;
 use crate::wire::values::{Stat, TopicEntry};
-
-/// A topic in a listing, for the client `me`.
-pub fn topic_entry(topic: &Topic, me: &Fingerprint, clients: &KnownClients) -> TopicEntry {
-    TopicEntry {
-        name: topic.name.clone(),
-        topic: topic.chain.topic(),
-        role: topic.chain.member(*me).map(|member| member.role),
-        owner: topic.owner.clone(),
-        owner_fingerprint: topic.chain.owner(),
-        owner_seen: clients.last_seen(&topic.chain.owner()),
-        join: topic.chain.join(),
-        history: topic.chain.history(),
-        requests: 0,
-        rotate_due: false,
-        members: u16::try_from(topic.chain.members().len()).unwrap_or(u16::MAX),
-        durability: topic.durability,
-        retention: topic.retention,
-        incarnation: topic.log,
-        first: topic.first,
-        next: topic.end,
-        messages: topic.messages,
-        bytes: topic.bytes,
-        oldest: topic.oldest,
-    }
-}
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +22,33 @@ pub struct Counters {
 }
 
 impl Processor {
+    /// A topic in a listing, for the client `me`.
+    pub(super) fn topic_entry(&self, topic: &Topic, me: &Fingerprint, now: Now) -> TopicEntry {
+        let mine = may_change(topic, me);
+        let requests = if mine { self.requests.count(&topic.name) } else { 0 };
+        TopicEntry {
+            name: topic.name.clone(),
+            topic: topic.chain.topic(),
+            role: topic.chain.member(*me).map(|member| member.role),
+            owner: topic.owner.clone(),
+            owner_fingerprint: topic.chain.owner(),
+            owner_seen: self.last_seen(&topic.chain.owner(), now.wall),
+            join: topic.chain.join(),
+            history: topic.chain.history(),
+            requests: u16::try_from(requests).unwrap_or(u16::MAX),
+            rotate_due: mine && topic.due.is_some(),
+            members: u16::try_from(topic.chain.members().len()).unwrap_or(u16::MAX),
+            durability: topic.durability,
+            retention: topic.retention,
+            incarnation: topic.log,
+            first: topic.first,
+            next: topic.end,
+            messages: topic.messages,
+            bytes: topic.bytes,
+            oldest: topic.oldest,
+        }
+    }
+
     /// Counters and sizes by name.
     pub fn stats(&self) -> Vec<Stat> {
         let c = &self.counters;
@@ -66,6 +69,10 @@ impl Processor {
             stat("bytes stored", self.store.used_bytes()),
             stat("bytes of newest entries in RAM", self.topics.tail_bytes() as u64),
             stat("publisher ids remembered", self.publisher_count as u64),
+            stat("delegations verified and remembered", self.delegations.len() as u64),
+            stat("requests to join", self.requests.len() as u64),
+            stat("topics due for rotation", self.rotation.len() as u64),
+            stat("known clients revoked", self.clients.revoked_count() as u64),
         ]
     }
 }

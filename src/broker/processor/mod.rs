@@ -4,33 +4,44 @@
 //! knows no socket, no session key and no clock. A connection is a *seat* here; one is looked up for
 //! each step and never held across a fan-out.
 
+mod certificates;
 mod commands;
 mod completions;
 mod create;
 mod cursor;
+mod delegations;
 mod delivery;
 mod invariants;
 mod jobs;
+mod joining;
 mod listing;
+mod news;
 mod open;
+mod ownership;
 mod publish;
 mod publishers;
+mod requests;
+mod rotation;
 mod seat;
 mod topic;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use self::delegations::VerifiedDelegations;
 use self::publishers::PublisherKey;
+use self::requests::Requests;
+use self::rotation::Rotation;
 use self::topic::{TopicKey, TopicTable};
 use super::clients::KnownClients;
 use super::config::BrokerConfig;
 use crate::base::ids::{ConnId, Counter, Fingerprint, Incarnation, RequestId, TopicHandle};
 use crate::base::limits::{SHARE_BYTES_MIN, SHARED_POOL_BYTES, UNANSWERED_BYTES_MAX};
 use crate::base::{Entropy, Now, Wall};
+use crate::crypto::cert::Trust;
 use crate::session::budget::RsaBudget;
 use crate::store::{Store, Ticket};
 use crate::wire::frame::BrokerFrame;
-use crate::wire::values::RefuseCode;
+use crate::wire::values::{RefuseCode, Retention};
 
 pub use self::commands::Handled;
 pub use self::delivery::Outgoing;
@@ -56,7 +67,13 @@ pub struct Processor {
     publisher_count: usize,
     /// Topics by the client that made them.
     created_by: HashMap<Fingerprint, usize>,
+    /// Wraps and certificates that wait for their record, of all connections.
     staged_bytes: usize,
+    requests: Requests,
+    rotation: Rotation,
+    /// Followers that are to be told something.
+    news: VecDeque<ConnId>,
+    delegations: VerifiedDelegations,
     pub counters: listing::Counters,
     /// The CRL that clients may fetch: its number and its DER.
     crl: Option<(u64, std::sync::Arc<[u8]>)>,
@@ -70,12 +87,15 @@ enum Pending {
     Read { conn: ConnId, handle: TopicHandle },
     Find { conn: ConnId, handle: TopicHandle },
     Trim { topic: TopicKey },
+    Configure(ownership::Owned, Retention),
+    Remove(ownership::Owned),
 }
 
 /// What a command may use beside the processor's own.
 pub struct Means<'a> {
     pub budget: &'a mut RsaBudget,
     pub entropy: &'a mut dyn Entropy,
+    pub trust: &'a Trust,
     pub now: Now,
 }
 
@@ -118,6 +138,10 @@ impl Processor {
             publisher_count: 0,
             created_by: HashMap::new(),
             staged_bytes: 0,
+            requests: Requests::default(),
+            rotation: Rotation::default(),
+            news: VecDeque::new(),
+            delegations: VerifiedDelegations::default(),
             counters: listing::Counters::default(),
             crl: None,
         }
@@ -149,6 +173,9 @@ impl Processor {
             }
         }
         self.staged_bytes -= seat.staged_bytes;
+        if seat.follower.is_some() {
+            self.news.retain(|conn| *conn != id);
+        }
     }
 
     pub fn seat(&self, id: ConnId) -> Option<&Seat> {
@@ -199,6 +226,9 @@ impl Processor {
     pub fn turn(&mut self, now: Now) -> bool {
         self.drop_outlived(now);
         self.expire_publishers(now);
+        self.requests.expire(now.wall, EXPIRED_REQUESTS_PER_TURN);
+        let sweeping = self.sweep_topics();
+        let telling = self.tell_news();
         if self.unflushed || self.store.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.unflushed = false;
             self.store.flush(now);
@@ -206,7 +236,7 @@ impl Processor {
         for _ in 0..COMPLETIONS_PER_TURN {
             match self.store.poll() {
                 Some(completion) => self.complete(completion, now),
-                None => return self.unflushed,
+                None => return self.unflushed || sweeping || telling || !self.news.is_empty(),
             }
         }
         true
@@ -214,8 +244,13 @@ impl Processor {
 
     /// When [`Processor::turn`] is to be called at the latest.
     pub fn poll_timeout(&self, now: Now) -> Option<crate::base::Mono> {
-        let age = self.ages.first().map(|(at, ..)| now.mono + at.since(now.wall));
-        [age, self.store.poll_timeout()].into_iter().flatten().min()
+        if self.rotation.is_sweeping() || !self.news.is_empty() {
+            return Some(now.mono);
+        }
+        let age = self.ages.first().map(|(at, ..)| *at);
+        let old = [age, self.requests.next_expiry()].into_iter().flatten().min();
+        let old = old.map(|at| now.mono + at.since(now.wall));
+        [old, self.store.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Holds the CRL that clients may fetch, and tells them of it.
@@ -274,5 +309,7 @@ fn seat_of(seats: &mut HashMap<u32, (ConnId, Box<Seat>)>, id: ConnId) -> Option<
     seats.get_mut(&id.slot).filter(|(owner, _)| *owner == id).map(|(_, seat)| &mut **seat)
 }
 
+/// Requests that one turn forgets because of their age.
+const EXPIRED_REQUESTS_PER_TURN: usize = 64;
 /// The store's completions that one turn takes: some 500 us of answers.
 const COMPLETIONS_PER_TURN: usize = 2048;

@@ -8,6 +8,7 @@ use super::{Pending, Processor};
 use crate::base::ids::{ConnId, Counter, Epoch, TopicHandle};
 use crate::base::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, PUBLISHER_MEMORY, PUBLISHERS_MAX};
 use crate::base::{Now, Wall};
+use crate::chain::Role;
 use crate::store::{Content, NewEntry, Op, Sender};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::RefuseCode;
@@ -49,6 +50,9 @@ impl Processor {
         let client = seat.peer.fingerprint;
         let publisher = PublisherKey { client, id: seat.slot_mut(slot).ok_or(unknown)?.id };
         let topic = self.topics.topic_mut(key).ok_or((RefuseCode::Deleted, 0))?;
+        if topic.deleting {
+            return Err((RefuseCode::Deleted, 0));
+        }
         if body.len() > body_bytes_max {
             return Err((RefuseCode::TooLarge, body_bytes_max as u64));
         }
@@ -64,6 +68,10 @@ impl Processor {
                 return Ok(());
             }
             Verdict::Refuse(code, detail) => return Err((code, detail)),
+        }
+        // Who holds a handle is a member; a recovery key is there to read.
+        if topic.chain.member(client).is_none_or(|member| member.role == Role::Recovery) {
+            return Err((RefuseCode::NotAllowed, 0));
         }
         if topic.changing {
             return Err((RefuseCode::Busy, BUSY_MS));

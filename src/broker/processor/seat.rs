@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::cursor::{Cursor, Status};
 use super::jobs::Job;
+use super::news::Follower;
 use super::publishers::PublisherKey;
 use super::topic::TopicKey;
 use crate::base::ids::{Fingerprint, PublisherId, RequestId, TopicHandle};
 use crate::base::limits::{PUBLISHER_SLOTS_MAX, READS_PER_CONNECTION_MAX};
 use crate::base::names::{Name, TopicFilter};
+use crate::crypto::cert::Certificate;
 use crate::wire::frame::BrokerFrame;
+use crate::wire::values::JoinEntry;
 
 /// Who sits at a connection's other end.
 #[derive(Clone)]
@@ -19,6 +22,8 @@ pub struct Peer {
     pub fingerprint: Fingerprint,
     /// In DER.
     pub certificate: Arc<[u8]>,
+    /// The same, read.
+    pub verified: Certificate,
 }
 
 pub struct Seat {
@@ -37,7 +42,12 @@ pub struct Seat {
     answers_bytes: usize,
     pub publishers: [Option<Slot>; PUBLISHER_SLOTS_MAX],
     pub staged: Vec<Vec<u8>>,
+    /// Certificates of recovery keys, in DER.
+    pub staged_recovery: Vec<Vec<u8>>,
+    /// Bytes of both.
     pub staged_bytes: usize,
+    /// How far it has been told who asks to join, if it wants to hear of that.
+    pub follower: Option<Follower>,
     /// Publishes of this connection that the store has not completed, and their bytes.
     pub unanswered: usize,
     pub unanswered_bytes: usize,
@@ -86,7 +96,9 @@ impl Seat {
             answers_bytes: 0,
             publishers: [const { None }; PUBLISHER_SLOTS_MAX],
             staged: Vec::new(),
+            staged_recovery: Vec::new(),
             staged_bytes: 0,
+            follower: None,
             unanswered: 0,
             unanswered_bytes: 0,
             changes: 0,
@@ -258,12 +270,18 @@ fn index(handle: TopicHandle) -> Option<usize> {
     (handle.0 as usize).checked_sub(1)
 }
 
+fn join_entry_bytes(entry: &JoinEntry) -> usize {
+    entry.topic.as_str().len() + entry.ask.len() + entry.certificate.len() + size_of::<JoinEntry>()
+}
+
 /// What a queued frame holds in RAM: its own size and that of its parts.
 fn frame_bytes(frame: &BrokerFrame) -> usize {
     let parts = match frame {
         BrokerFrame::Clients { clients, .. } => clients.iter().map(|c| c.certificate.len() + 32).sum(),
         BrokerFrame::Topics { topics, .. } => topics.iter().map(|t| t.name.as_str().len() + 192).sum(),
         BrokerFrame::Stats { stats, .. } => stats.iter().map(|s| s.name.len() + 32).sum(),
+        BrokerFrame::Requests { requests, .. } => requests.iter().map(join_entry_bytes).sum(),
+        BrokerFrame::Requested { entry } => join_entry_bytes(entry),
         BrokerFrame::CrlPart { part, .. } => part.len(),
         BrokerFrame::Refused { text, .. } => text.len(),
         _ => 0,

@@ -1,15 +1,16 @@
 //! A topic at the broker: what is known of its log without reading it, its newest entries,
 //! its members, its publishers, and who listens.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use slab::Slab;
 
 use super::publishers::Publishers;
+use super::rotation::DueNumber;
 use crate::base::Wall;
-use crate::base::ids::{ConnId, Incarnation, Offset, TopicHandle};
+use crate::base::ids::{ConnId, Fingerprint, Incarnation, Offset, TopicHandle};
 use crate::base::names::{Name, TopicName};
 use crate::chain::Chain;
 use crate::store::{Entry, Keep, Kept};
@@ -59,6 +60,12 @@ pub struct Topic {
     pub appending: usize,
     /// Whether a membership record is on its way: one at a time.
     pub changing: bool,
+    /// Whether it is on its way out: nothing new is taken.
+    pub deleting: bool,
+    /// Members but the owner whose certificate was revoked.
+    pub revoked: BTreeSet<Fingerprint>,
+    /// Its place among the topics that should be rotated, if somebody is among `revoked`.
+    pub due: Option<DueNumber>,
     /// Whether the store is dropping what retention no longer keeps.
     pub trimming: bool,
     /// When age is next looked at: its place in the processor's list.
@@ -97,6 +104,9 @@ impl Topic {
             publishers: Publishers::default(),
             appending: 0,
             changing: false,
+            deleting: false,
+            revoked: BTreeSet::new(),
+            due: None,
             trimming: false,
             age_due: None,
             subscribers: Slab::new(),
@@ -226,6 +236,17 @@ impl TopicTable {
         let index = self.topics.insert(topic);
         self.by_name.insert(name, index);
         TopicKey { index, log }
+    }
+
+    /// Takes a topic out; its name is free again.
+    pub fn remove(&mut self, key: TopicKey) -> Option<Topic> {
+        self.topic(key)?;
+        let topic = self.topics.remove(key.index);
+        self.by_name.remove(&topic.name);
+        self.tail.bytes -= topic.tail.iter().map(|entry| ram_bytes(entry)).sum::<usize>();
+        self.tail.entries -= topic.tail.len();
+        self.forget_stale_order();
+        Some(topic)
     }
 
     /// Appends an entry that the store has taken; counts it, and keeps it among the newest.

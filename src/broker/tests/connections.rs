@@ -19,14 +19,18 @@ fn exit_answers_first_and_then_closes() {
     let mut h = Harness::new();
     let mut alice = h.connect("alice");
     let topic = h.create(&mut alice, "a", &[], Retention::default());
-    h.send(&mut alice, &[publisher(), publish(topic, 0, b"x"), ClientFrame::Exit { forget: true }], &[b"x"]);
+    h.send(
+        &mut alice,
+        &[publisher("alice"), publish(topic, 0, b"x"), ClientFrame::Exit { forget: true }],
+        &[b"x"],
+    );
     h.read(&mut alice);
     assert_eq!(brief(&alice.frames), ["published 0 at 2", "close Normal"]);
     assert_eq!(h.closed, [alice.id]);
     let mut again = h.connect("alice");
     let frames = h.open(&mut again, "a", Start::RecordsOnly);
     let BrokerFrame::Topic { topic, .. } = frames[0] else { panic!("{frames:?}") };
-    h.send(&mut again, &[publisher(), publish(topic, 0, b"y")], &[b"y"]);
+    h.send(&mut again, &[publisher("alice"), publish(topic, 0, b"y")], &[b"y"]);
     h.read(&mut again);
     assert_eq!(
         brief(&again.frames).last().map(String::as_str),
@@ -111,7 +115,7 @@ fn a_broken_record_ends_the_session_with_a_reason() {
     }
     let mut alice = h.connect("alice");
     let topic = h.create(&mut alice, "a", &[], Retention::default());
-    h.send(&mut alice, &[publisher(), publish(topic, 0, b"x")], &[b"y"]);
+    h.send(&mut alice, &[publisher("alice"), publish(topic, 0, b"x")], &[b"y"]);
     h.read(&mut alice);
     assert_eq!(brief(&alice.frames), ["close ProtocolError"], "a body with another hash");
     let mut bob = h.connect("bob");
@@ -268,7 +272,7 @@ fn one_client_may_have_two_sessions() {
     let mut two = h.connect("alice");
     let topic = h.create(&mut one, "a", &[], Retention::default());
     h.subscribe(&mut two, "a", Start::Earliest);
-    h.send(&mut one, &[publisher()], &[]);
+    h.name_publisher(&mut one);
     h.publish(&mut one, topic, 0..1);
     h.read(&mut two);
     assert_eq!(brief(&two.frames), ["sender", "message 2"]);
@@ -346,7 +350,7 @@ fn input_behind_a_command_that_was_put_off_is_asked_for() {
     let mut h = Harness::new();
     let mut alice = h.connect("alice");
     let (frames, _) = h.creation(&mut alice, "a", &[], Retention::default());
-    let frames = [&frames[..], &[publisher()]].concat();
+    let frames = [&frames[..], &[publisher("alice")]].concat();
     // Uses up the RSA budget, so that the creation has to wait.
     while h.broker.budget.try_take(crate::session::budget::RsaCost::public(2048)) {}
     h.send(&mut alice, &frames, &[]);

@@ -7,10 +7,11 @@ use crate::base::names::{TopicFilter, TopicName};
 use crate::base::transmit::Transmit;
 use crate::base::{Mono, Now, Wall};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
-use crate::chain::{Chain, DeltaBuilder, Genesis, History, JoinPolicy, Role as MemberRole};
-use crate::crypto::cert::testing::{NOON, Seeded, World, name, world};
+use crate::chain::{Chain, Delegation, DeltaBuilder, Genesis, History, JoinPolicy, Role as MemberRole};
+use crate::crypto::cert::testing::{NOON, Seeded, World, key, name, world};
 use crate::crypto::cert::{Certificate, Role};
 use crate::crypto::digest::sha256;
+use crate::crypto::ed25519::MessageSigner;
 use crate::crypto::key::PrivateKey;
 use crate::session::client::{ClientHandshake, Step, Surroundings};
 use crate::session::{Opener, Sealer};
@@ -272,6 +273,14 @@ impl Harness {
         offsets
     }
 
+    /// Gives the peer's publisher id slot 0.
+    pub fn name_publisher(&mut self, peer: &mut Peer) {
+        self.advance(Duration::from_millis(20));
+        let frame = publisher(peer.certificate.name().as_str());
+        self.send(peer, &[frame], &[]);
+        self.settle();
+    }
+
     /// Opens a topic by name and takes what comes first.
     pub fn open(&mut self, peer: &mut Peer, topic: &str, start: Start) -> Vec<BrokerFrame> {
         let request = peer.request();
@@ -322,9 +331,23 @@ impl Peer {
     }
 }
 
-/// A publisher id to be spoken of as slot 0.
-pub fn publisher() -> ClientFrame {
-    ClientFrame::Publisher { slot: 0, id: PublisherId([5; 16]), delegation: Vec::new() }
+/// A publisher id of `who`'s to be spoken of as slot 0, with its delegation.
+pub fn publisher(who: &str) -> ClientFrame {
+    let id = PublisherId([5; 16]);
+    ClientFrame::Publisher { slot: 0, id, delegation: delegation(who, id) }
+}
+
+/// What `who` says for the key that signs under a publisher id.
+pub fn delegation(who: &str, publisher: PublisherId) -> Vec<u8> {
+    let signer = key(who);
+    let delegation = Delegation {
+        sender: signer.public().fingerprint(),
+        publisher,
+        key: MessageSigner::generate(&mut Seeded::new(1)).public(),
+        not_before: NOON,
+        not_after: NOON + Duration::from_secs(7 * 86_400),
+    };
+    delegation.sign(&signer, &mut Seeded::new(2)).expect("a sound machine")
 }
 
 pub fn publish(topic: TopicHandle, counter: u64, body: &[u8]) -> ClientFrame {

@@ -19,7 +19,7 @@ fn a_subscriber_that_never_reads_costs_a_cursor() {
     let mut quick = h.connect("carol");
     h.subscribe(&mut stuck, "a", Start::Latest);
     h.subscribe(&mut quick, "a", Start::Latest);
-    h.send(&mut alice, &[publisher()], &[]);
+    h.name_publisher(&mut alice);
     let body = vec![1; 100_000];
     for counter in 0..50 {
         h.send(&mut alice, &[publish(topic, counter, &body)], &[&body]);
@@ -56,7 +56,7 @@ fn a_window_of_publishes_is_taken_and_no_more() {
     let mut h = Harness::with(config, Box::new(Memory::with_delay(1 << 20, 1, 2)));
     let mut alice = h.connect("alice");
     let topic = h.create(&mut alice, "a", &[], Retention::default());
-    let mut frames = vec![publisher()];
+    let mut frames = vec![publisher("alice")];
     frames.extend((0..100).map(|counter| publish(topic, counter, b"x")));
     let bodies: Vec<&[u8]> = vec![b"x"; 100];
     h.send(&mut alice, &frames, &bodies);
@@ -81,7 +81,7 @@ fn input_of_all_connections_keeps_to_its_pool() {
         let mut peer = h.connect("alice");
         let opened = h.open(&mut peer, "a", Start::RecordsOnly);
         let crate::wire::frame::BrokerFrame::Topic { topic, .. } = opened[0] else { panic!("{opened:?}") };
-        let record = peer.seal(&[publisher(), publish(topic, 0, &body)], &[&body], h.now.wall);
+        let record = peer.seal(&[publisher("alice"), publish(topic, 0, &body)], &[&body], h.now.wall);
         // All but the last byte, so that every body is under way, as far as the broker reads.
         let mut left = &record[..record.len() - 1];
         loop {
@@ -137,7 +137,7 @@ fn a_record_that_waits_for_room_beyond_its_time_does_not_hold_the_loop() {
         let mut peer = h.connect("alice");
         let opened = h.open(&mut peer, "a", Start::RecordsOnly);
         let crate::wire::frame::BrokerFrame::Topic { topic, .. } = opened[0] else { panic!("{opened:?}") };
-        let record = peer.seal(&[publisher(), publish(topic, 0, &body)], &[&body], h.now.wall);
+        let record = peer.seal(&[publisher("alice"), publish(topic, 0, &body)], &[&body], h.now.wall);
         h.broker.handle_bytes(peer.id, &record[..bytes], h.now);
         h.settle();
         (peer, record)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{Harness, brief, messages, publish, publisher};
+use super::harness::{Harness, brief, messages, publish};
 use crate::base::Wall;
 use crate::base::ids::{Counter, Epoch, Incarnation, Offset, TopicHandle};
 use crate::base::limits::BODY_BYTES_MAX;
@@ -22,7 +22,7 @@ fn topic_with(
     let mut alice = h.connect("alice");
     let bob = h.connect("bob");
     let topic = h.create(&mut alice, "home/x", &["bob"], retention);
-    h.send(&mut alice, &[publisher()], &[]);
+    h.name_publisher(&mut alice);
     assert_eq!(h.publish(&mut alice, topic, 0..count), (2..2 + count).collect::<Vec<_>>());
     (h, alice, bob, topic)
 }
@@ -149,7 +149,7 @@ fn a_repeated_publish_gets_its_offset_and_is_stored_once() {
     let mut again = h.connect("alice");
     let frames = h.open(&mut again, "home/x", Start::RecordsOnly);
     let BrokerFrame::Topic { topic, .. } = frames[0] else { panic!("{frames:?}") };
-    h.send(&mut again, &[publisher()], &[]);
+    h.name_publisher(&mut again);
     assert_eq!(h.publish(&mut again, topic, 2..4), [4, 5]);
     let frames = h.subscribe(&mut bob, "home/x", Start::Earliest);
     assert_eq!(messages(&frames), [2, 3, 4, 5]);
@@ -160,7 +160,7 @@ fn anothers_equal_publisher_id_is_another() {
     let (mut h, _alice, mut bob, _) = topic_with(3, Retention::default());
     let frames = h.open(&mut bob, "home/x", Start::RecordsOnly);
     let BrokerFrame::Topic { topic, .. } = frames[0] else { panic!("{frames:?}") };
-    h.send(&mut bob, &[publisher()], &[]);
+    h.name_publisher(&mut bob);
     assert_eq!(h.publish(&mut bob, topic, 0..1), [5]);
 }
 
@@ -216,7 +216,7 @@ fn a_full_store_refuses_and_never_makes_room() {
     let mut alice = h.connect("alice");
     let topic = h.create(&mut alice, "home/x", &[], Retention::default());
     let body = vec![1; 10_000];
-    h.send(&mut alice, &[publisher()], &[]);
+    h.name_publisher(&mut alice);
     for counter in 0..6 {
         h.send(&mut alice, &[publish(topic, counter, &body)], &[&body]);
     }
@@ -338,7 +338,7 @@ fn what_left_the_tail_is_read_from_the_store() {
         let mut h = Harness::with(config.clone(), Box::new(store));
         let mut alice = h.connect("alice");
         let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
-        h.send(&mut alice, &[publisher()], &[]);
+        h.name_publisher(&mut alice);
         let body = vec![9; 500];
         for counter in 0..50 {
             h.send(&mut alice, &[publish(topic, counter, &body)], &[&body]);
@@ -370,7 +370,7 @@ fn what_is_trimmed_while_it_is_read_is_told_as_a_gap() {
         let mut h = Harness::with(config.clone(), Box::new(store));
         let (mut alice, mut bob) = (h.connect("alice"), h.connect("bob"));
         let topic = h.create(&mut alice, "home/x", &["bob"], retention);
-        h.send(&mut alice, &[publisher()], &[]);
+        h.name_publisher(&mut alice);
         let mut frames = h.subscribe(&mut bob, "home/x", Start::Earliest);
         for counter in 0..30 {
             h.send(&mut alice, &[publish(topic, counter, b"body")], &[b"body"]);
@@ -409,7 +409,7 @@ fn slow_store(seed: u64) -> (Harness, super::harness::Peer) {
     let mut h = Harness::with(BrokerConfig::default(), Box::new(store));
     let (mut alice, bob) = (h.connect("alice"), h.connect("bob"));
     let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
-    h.send(&mut alice, &[publisher()], &[]);
+    h.name_publisher(&mut alice);
     for counter in 0..10 {
         h.send(&mut alice, &[publish(topic, counter, b"body")], &[b"body"]);
     }

@@ -80,7 +80,8 @@ impl Run {
             22..34 => read(log, place, Offset(place + self.draw(50)), (size * 4) as usize, time % 4 == 0),
             34 => Op::Find { log, what: Find::Last(place) },
             35 => Op::Find { log, what: Find::Since(Wall(time)) },
-            36..39 => trim(log, place),
+            36..38 => trim(log, place),
+            38 => configure(log, place),
             _ => Op::Remove { log },
         };
         self.newest = self.driver.store.submit(op.clone());
@@ -137,7 +138,11 @@ impl Run {
                 assert!(self.models.remove(&log).is_some());
             }
             (op, Err(StoreError::NoSuchLog)) if op.is_query() => {}
-            (Op::Append { .. } | Op::Trim { .. } | Op::Remove { .. }, Err(StoreError::NoSuchLog)) => {
+            (Op::Configure { .. }, Ok(Outcome::Configured)) => assert!(known),
+            (
+                Op::Append { .. } | Op::Trim { .. } | Op::Configure { .. } | Op::Remove { .. },
+                Err(StoreError::NoSuchLog),
+            ) => {
                 assert!(!known)
             }
             (op, result) => panic!("{op:?} gave {result:?}"),
