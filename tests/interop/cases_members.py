@@ -243,6 +243,31 @@ def _(world: World) -> None:
         must(carol.requests("#") == [], "a plain member is told of requests")
 
 
+@polite("under the open policy the owner's client lets in by itself")
+def _(world: World) -> None:
+    name = world.topic_name()
+    with world.client("alice") as alice, world.client("carol") as carol:
+        topic = alice.create(name, [], join_policy=mq.JOIN_OPEN)
+        alice.publish(topic, b"hello")
+        carol.subscribe(name, mq.EARLIEST)
+        alice.requests(name, follow=True)
+        carol.join(name)
+        entry = alice.wait_for("Requested").entry
+        if alice.welcome.crl:
+            alice.crl()
+            alice.admit(topic, entry)
+            must(carol.receive().content == b"hello", "not let in")
+            alice.amend(topic, remove=[world.carol.fingerprint])
+        else:
+            alice.amend(topic, deny=[(world.carol.fingerprint, "")])
+        must(refused(lambda: carol.join(name)).code == 20, "who was removed may ask again")
+        try:
+            alice.admit(topic, entry)
+        except mq.AuthenticationError:
+            return
+        raise Failed("an old request lets in who was removed")
+
+
 @polite("requests to several topics are listed in order")
 def _(world: World) -> None:
     prefix = world.topic_name()

@@ -447,6 +447,24 @@ def _(people: People) -> None:
         refused(lambda: mq.believe(request, certificate, ca, name, topic_id), why)
 
 
+@case("who is let in by itself, and who not")
+def _(people: People) -> None:
+    log = three(people, join_policy=mq.JOIN_OPEN)
+    topic_id = log.chain.topic_id
+
+    def asks(who: Identity) -> mq.JoinRequest:
+        return mq.believe(mq.make_join_request(who, NAME, topic_id), who.der, people.ca.certificate, NAME, topic_id)
+
+    early = asks(people.carol)
+    mq.check_admission(log.chain, early)
+    refused(lambda: mq.check_admission(log.chain, asks(minica.issue(people.ca, "bob"))), "a name that another bears")
+    log.amend(add=[(people.carol.certificate, mq.ROLE_MEMBER)])
+    log.amend(remove=[people.carol.fingerprint])
+    refused(lambda: mq.check_admission(log.chain, early), "removed or denied")  # shown again by the broker
+    log.amend(join_policy=mq.JOIN_ASK)
+    refused(lambda: mq.check_admission(log.chain, asks(people.bob)), "policy")
+
+
 def main() -> int:
     people, failed = People(), 0
     for name, function in CASES:

@@ -188,6 +188,7 @@ class Chain:
         self.join_policy = self.history = 0
         self.epochs: dict[int, Epoch] = {}
         self.barred: dict[bytes, str] = {}  # who was removed or denied, ever, and why
+        self.names: dict[str, bytes] = {}  # of all who ever were members, the latest of each name
         self.signer: Signer | None = None  # of the newest record
         self._states: list[State] = []
 
@@ -208,6 +209,7 @@ class Chain:
         self.head = sha256(record)
         self.number += 1
         self.signer = signer
+        self.names.update({member.name: who for who, member in self.members.items()})
         self._states.append(State(offset, max(self.epochs, default=-1), self.members))
 
     def _apply_genesis(self, genesis: Genesis, record: bytes, signer: Signer) -> None:

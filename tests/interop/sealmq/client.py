@@ -14,7 +14,7 @@ from .amending import Certificates, NewRecord, NewTopic, make_delta, make_topic
 from .certificates import Identity, check_certificate, check_crl, common_name, fingerprint
 from .chain import ROLE_MEMBER
 from .frames import DURABILITY_MEMORY, LATEST, RECORDS_ONLY, Frame, Start
-from .joining import JoinRequest, believe, make_join_request
+from .joining import JoinRequest, believe, check_admission, make_join_request
 from .messages import Publisher, seal_body
 from .session import Session
 from .topics import Dropped, Inbox, Message, Missing, Topic
@@ -40,7 +40,7 @@ class Client(Session):
         self.revoked: set[int] = set()
         self.publisher = Publisher.new(identity)
         self.counters: dict[str, int] = {}
-        self._crl = 0
+        self._crl, self.crl_until = 0, 0.0
         self._starts: dict[int, Start] = {}
         self._told: Publisher | None = None
         self._known: dict[bytes, x509.Certificate] = {}
@@ -210,7 +210,7 @@ class Client(Session):
                 continue
             data, number = data + part.part, part.number
             if len(data) == part.total:
-                found, serials = check_crl(data, self.ca)
+                found, serials, self.crl_until = check_crl(data, self.ca)
                 if found != number:
                     raise ProtocolError("a CRL has another number than the broker said")
                 if number < self._crl:
@@ -285,6 +285,14 @@ class Client(Session):
         if request.certificate.serial_number in self.revoked:
             raise AuthenticationError("a join request of one whose certificate was revoked")
         return request
+
+    def admit(self, topic: Topic, entry: Any) -> None:
+        """Lets in who asks, as clients of owner and admins do by themselves under the open policy."""
+        request = self.believed(topic, entry)
+        check_admission(topic.chain, request)
+        if self.crl_until < clock():
+            raise AuthenticationError("no CRL in force")
+        self.amend(topic, add=[(request.certificate, ROLE_MEMBER)])
 
     # Messages
 

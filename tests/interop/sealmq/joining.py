@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .certificates import Identity, check_certificate, common_name, fingerprint
+from .chain import JOIN_OPEN, Chain
 from .primitives import pss_sign, pss_verify, sha256
 from .wire import (
     AuthenticationError, ProtocolError, Reader, bytes16, check_name, check_topic_name, clock, now_ms, str8, str16, u8,
@@ -49,3 +50,16 @@ def believe(request: bytes, certificate: bytes, ca: x509.Certificate, topic: str
     if (name, found_id) != (topic, topic_id):
         raise AuthenticationError("a join request is for another topic")
     return JoinRequest(name, found_id, who, who_name, time, checked)
+
+
+def check_admission(chain: Chain, request: JoinRequest) -> None:
+    """Whether a client of owner or admin adds by itself who asks; a CRL in force is for the caller to have.
+
+    Who was removed asks in vain, even if a broker shows a request again that was made before.
+    """
+    if chain.join_policy != JOIN_OPEN:
+        raise AuthenticationError("the topic's policy is not to let in whoever asks")
+    if request.who in chain.barred:
+        raise AuthenticationError(f"who asks was removed or denied: {chain.barred[request.who]}")
+    if chain.names.get(request.name, request.who) != request.who:
+        raise AuthenticationError("who asks has a name that another bears or has borne")
