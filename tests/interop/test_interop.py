@@ -22,11 +22,12 @@ import traceback
 from pathlib import Path
 from typing import Callable
 
-import cases_handshake
-import cases_liars  # noqa: F401 (these fill POLITE and RUDE)
+# These fill POLITE and RUDE; the order is that of the cases.
+import cases_polite  # noqa: F401, I001
 import cases_members  # noqa: F401
-import cases_polite  # noqa: F401
 import cases_roles  # noqa: F401
+import cases_liars  # noqa: F401
+import cases_handshake
 import cases_rude  # noqa: F401
 import sealmq as mq
 from world import POLITE, RUDE, Case, Failed, World, must

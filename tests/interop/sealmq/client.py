@@ -309,11 +309,11 @@ class Client(Session):
 
         def caught_up() -> bool:
             return any(
-                t.name == topic_name and t.delivery is not None and t.caught_up is not None for t in self.topics.values()
+                t.name == topic_name and t.ended is None and t.delivery is not None and t.caught_up is not None
+                for t in self.topics.values()
             )
 
-        if not caught_up():
-            self._wait(lambda _: caught_up())
+        self.until(caught_up)
         past = [message for message in self.messages if message.topic == topic_name]
         for message in past:
             self.messages.remove(message)
