@@ -5,14 +5,14 @@ use std::ops::Bound;
 
 use crate::base::Wall;
 use crate::base::ids::Fingerprint;
-use crate::base::limits::KNOWN_CLIENTS_MAX;
 use crate::base::names::Name;
 use crate::crypto::cert::Certificate;
 use crate::wire::values::ClientEntry;
 
 /// Certificates by fingerprint, and fingerprints by name.
-#[derive(Default)]
 pub struct KnownClients {
+    /// How many there may be.
+    clients_max: usize,
     by_fingerprint: BTreeMap<Fingerprint, Known>,
     by_name: HashMap<Name, Vec<Fingerprint>>,
     /// Kept for the chains that name them, but not offered to creators.
@@ -36,6 +36,20 @@ pub enum Learned {
 }
 
 impl KnownClients {
+    pub fn new(clients_max: usize) -> KnownClients {
+        KnownClients {
+            clients_max,
+            by_fingerprint: BTreeMap::new(),
+            by_name: HashMap::new(),
+            revoked: HashSet::new(),
+        }
+    }
+
+    /// Whether so many clients more can be remembered.
+    pub fn has_room_for(&self, count: usize) -> bool {
+        self.by_fingerprint.len() + count <= self.clients_max
+    }
+
     /// Remembers a certificate that was found good; of two with one key, the one that ends later.
     /// None is ever dropped: a chain may name it.
     pub fn learn(&mut self, certificate: &Certificate) -> Learned {
@@ -47,7 +61,7 @@ impl KnownClients {
             }
             return if was_revoked { Learned::Restored } else { Learned::Known };
         }
-        if self.by_fingerprint.len() >= KNOWN_CLIENTS_MAX {
+        if !self.has_room_for(1) {
             return Learned::NoRoom;
         }
         self.by_name.entry(certificate.name().clone()).or_default().push(fingerprint);

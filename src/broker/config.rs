@@ -25,6 +25,8 @@ pub struct BrokerConfig {
     pub address_limit_from: usize,
     /// A message's content, in bytes.
     pub message_bytes_max: usize,
+    /// Clients whose certificates are remembered; none is ever forgotten.
+    pub known_clients_max: usize,
     pub topics_max: usize,
     pub topics_per_client_max: usize,
     /// Topics that one connection may have open.
@@ -62,6 +64,7 @@ impl Default for BrokerConfig {
             address_connections_max: limits::ADDRESS_CONNECTIONS_MAX,
             address_limit_from: limits::ADDRESS_LIMIT_FROM,
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
+            known_clients_max: limits::KNOWN_CLIENTS_MAX,
             topics_max: limits::TOPICS_MAX,
             topics_per_client_max: limits::TOPICS_PER_CLIENT_MAX,
             cursors_per_connection_max: limits::CURSORS_PER_CONNECTION_MAX,

@@ -1,4 +1,7 @@
 mod connections;
 mod harness;
 mod limits;
+mod membership;
+mod requests;
+mod rotation;
 mod topics;

@@ -172,8 +172,7 @@ impl Client {
         let spent = publishing.spent();
         let topics = &self.topics;
         let is_used = |slot| topics.values().any(|topic| topic.publishing.holds(slot));
-        let means =
-            Means { key: &self.identity.key, now: self.now.wall, entropy: &mut *self.entropy };
+        let means = Means { key: &self.identity.key, now: self.now.wall, entropy: &mut *self.entropy };
         match self.signing.take(spent, is_used, means) {
             Ok(Some(newer)) => {
                 self.topics.get_mut(name)?.publishing.renumber(newer);

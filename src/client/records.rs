@@ -121,9 +121,7 @@ impl Records {
         let begun = turns.partition_point(|(from, _)| *from < offset);
         match begun.checked_sub(1).map(|last| turns[last].1) {
             Some(true) => None,
-            Some(false) if turns[..begun].iter().any(|(_, may)| *may) => {
-                Some(IntegrityFault::NoLongerMember)
-            }
+            Some(false) if turns[..begun].iter().any(|(_, may)| *may) => Some(IntegrityFault::NoLongerMember),
             _ if turns.iter().any(|(_, may)| *may) => Some(IntegrityFault::NotYetMember),
             _ => Some(IntegrityFault::StrangeSender),
         }
@@ -233,7 +231,8 @@ fn signer(incoming: Incoming<'_>, trust: &Trust) -> Result<Certificate, Integrit
 /// does not publish.
 fn sender_changes(delta: &Delta) -> impl Iterator<Item = (Fingerprint, bool)> {
     let added = delta.added.iter().map(|added| (added.fingerprint, added.role));
-    let roles = added.chain(delta.changed.iter().copied()).map(|(who, role)| (who, role != MemberRole::Recovery));
+    let roles =
+        added.chain(delta.changed.iter().copied()).map(|(who, role)| (who, role != MemberRole::Recovery));
     roles.chain(delta.removed.iter().map(|who| (*who, false)))
 }
 

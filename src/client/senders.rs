@@ -125,3 +125,19 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         self.newer.insert(key, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_kept_and_the_rest_is_bounded() {
+        let mut recent = Recent::new(8);
+        for i in 0..100 {
+            recent.insert(i, i);
+            assert_eq!(recent.get(&0), Some(0), "it is asked for each time");
+            assert!(recent.newer.len() + recent.older.len() <= 8);
+        }
+        assert_eq!((recent.get(&99), recent.get(&50)), (Some(99), None));
+    }
+}

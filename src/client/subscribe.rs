@@ -238,9 +238,11 @@ impl Client {
         }
         match &mut topic.delivery {
             // One that begins behind what comes next is found out by what it leaves out.
-            Some(delivery) if at.notice == StartNotice::None && delivery.goes_on_at(at.incarnation, at.start) => {
+            Some(delivery)
+                if at.notice == StartNotice::None && delivery.goes_on_at(at.incarnation, at.start) =>
+            {
                 return;
-            },
+            }
             Some(delivery) => delivery.move_to(at.incarnation, at.start),
             None => topic.delivery = Some(Delivery::new(at.incarnation, at.start)),
         }

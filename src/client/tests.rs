@@ -1,11 +1,14 @@
 //! The client core against a broker that says what the test tells it to.
 
+mod author;
 mod create;
 mod deliver;
 mod peer;
 mod publish;
+mod renewal;
 mod rig;
 mod rude;
+mod senders;
 mod session;
 mod subscribe;
 mod topic;

@@ -4,9 +4,7 @@
 use super::commands::Handled;
 use super::{Means, Processor, Refusal};
 use crate::base::ids::{ConnId, Fingerprint, RequestId};
-use crate::base::limits::{
-    CERT_BYTES_MAX, KNOWN_CLIENTS_MAX, RECOVERY_CERTIFICATES_MAX, RSA_BITS_MIN, STAGED_BYTES_MAX,
-};
+use crate::base::limits::{CERT_BYTES_MAX, RECOVERY_CERTIFICATES_MAX, RSA_BITS_MIN, STAGED_BYTES_MAX};
 use crate::chain;
 use crate::crypto::cert::{Certificate, Role};
 use crate::session::budget::RsaCost;
@@ -103,7 +101,7 @@ impl Processor {
             }
         }
         let unknown = needed.iter().filter(|c| self.clients.certificate(&c.fingerprint()).is_none()).count();
-        if self.clients.len() + unknown > KNOWN_CLIENTS_MAX {
+        if !self.clients.has_room_for(unknown) {
             return Err(self.no_room_for_clients());
         }
         Ok(needed)
@@ -124,7 +122,8 @@ impl Processor {
     }
 
     fn no_room_for_clients(&self) -> Refusal {
-        let text = format!("the broker knows {KNOWN_CLIENTS_MAX} clients and has no room for another");
-        Refusal { text, ..Refusal::limit(KNOWN_CLIENTS_MAX) }
+        let max = self.config.known_clients_max;
+        let text = format!("the broker knows {max} clients and has no room for another");
+        Refusal { text, ..Refusal::limit(max) }
     }
 }

@@ -108,6 +108,15 @@ impl Processor {
         if self.by_client.contains_key(client) { now } else { self.clients.last_seen(client) }
     }
 
+    /// Lets a topic have so many requests, of clients that nobody knows.
+    #[cfg(test)]
+    pub fn pretend_requests(&mut self, name: &TopicName, count: usize) {
+        for n in 0..count {
+            let client = Fingerprint(crate::crypto::digest::sha256(&n.to_be_bytes()));
+            self.requests.keep(name, client, Vec::new(), Wall(u64::MAX / 2)).expect("there is room");
+        }
+    }
+
     /// A request as owner and admins see it; `None` if it is gone.
     pub(super) fn join_entry(&self, topic: &TopicName, client: &Fingerprint) -> Option<JoinEntry> {
         let asked = self.requests.asked(topic, client)?;

@@ -125,8 +125,8 @@ impl Processor {
     pub fn new(config: BrokerConfig, store: Box<dyn Store>) -> Processor {
         Processor {
             topics: TopicTable::new(config.tail_bytes_max),
+            clients: KnownClients::new(config.known_clients_max),
             config,
-            clients: KnownClients::default(),
             store,
             seats: HashMap::new(),
             by_client: HashMap::new(),

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use crate::base::ids::{ConnId, Counter, Epoch, Offset, PublisherId, RequestId, TopicHandle};
+use crate::base::ids::{ConnId, Counter, Epoch, Offset, PublisherId, RequestId, TopicHandle, TopicId};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::transmit::Transmit;
 use crate::base::{Mono, Now, Wall};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
-use crate::chain::{Chain, Delegation, DeltaBuilder, Genesis, History, JoinPolicy, Role as MemberRole};
+use crate::chain::{
+    Chain, Delegation, DeltaBuilder, Genesis, History, JoinPolicy, JoinRequest, PREVIOUS_KEY_BYTES,
+    Role as MemberRole,
+};
 use crate::crypto::cert::testing::{NOON, Seeded, World, key, name, world};
 use crate::crypto::cert::{Certificate, Role};
 use crate::crypto::digest::sha256;
@@ -19,7 +22,7 @@ use crate::store::{Memory, Store};
 use crate::wire::body::{Body, BodyRef};
 use crate::wire::frame::{BrokerFrame, ClientFrame, scan_bodies};
 use crate::wire::handshake::{MessageType, Refusal};
-use crate::wire::values::{Durability, Retention, Start};
+use crate::wire::values::{Durability, Retention, Start, TopicEntry};
 
 pub struct Harness {
     pub world: World,
@@ -27,6 +30,8 @@ pub struct Harness {
     pub now: Now,
     /// Connections that the broker has said are dead.
     pub closed: Vec<ConnId>,
+    /// Of topics that are created from now on.
+    pub policy: JoinPolicy,
     next_seed: u64,
 }
 
@@ -58,7 +63,7 @@ impl Harness {
         };
         let trust = world.trust.clone();
         let broker = Broker::new(config, identity, trust, store, Box::new(Seeded::new(7)), now);
-        Harness { world, broker, now, closed: Vec::new(), next_seed: 100 }
+        Harness { world, broker, now, closed: Vec::new(), policy: JoinPolicy::Ask, next_seed: 100 }
     }
 
     pub fn advance(&mut self, by: Duration) {
@@ -187,11 +192,22 @@ impl Harness {
         members: &[&str],
         retention: Retention,
     ) -> TopicHandle {
+        self.create_chain(owner, topic, members, retention).0
+    }
+
+    /// As [`Harness::create`], with what its records add up to.
+    pub fn create_chain(
+        &mut self,
+        owner: &mut Peer,
+        topic: &str,
+        members: &[&str],
+        retention: Retention,
+    ) -> (TopicHandle, Chain) {
         for who in members {
             let (_, der) = self.world.client(who);
             self.broker.know_client(&der, self.now).expect("a good certificate");
         }
-        let (frames, _) = self.creation(owner, topic, members, retention);
+        let (frames, chain) = self.creation(owner, topic, members, retention);
         for frame in frames {
             self.send(owner, &[frame], &[]);
         }
@@ -199,10 +215,13 @@ impl Harness {
         for _ in 0..20 {
             self.advance(Duration::from_millis(20));
             self.read(owner);
+            if owner.frames.iter().any(|frame| matches!(frame, BrokerFrame::CaughtUp { .. })) {
+                break;
+            }
         }
         let frames = std::mem::take(&mut owner.frames);
         match frames.first() {
-            Some(BrokerFrame::Topic { topic, .. }) => *topic,
+            Some(BrokerFrame::Topic { topic, .. }) => (*topic, chain),
             other => panic!("no topic but {other:?}"),
         }
     }
@@ -221,12 +240,12 @@ impl Harness {
             nonce: crate::base::entropy::random_array(&mut entropy),
             owner: owner.certificate.fingerprint(),
             owner_name: owner.certificate.name().clone(),
-            join: JoinPolicy::Ask,
+            join: self.policy,
             history: History::All,
         };
         let name_of_topic = genesis.name.clone();
         let genesis = genesis.sign(&owner.key, &mut entropy).expect("a good genesis");
-        let chain = Chain::begin(&genesis, &owner.key.public()).expect("a good genesis");
+        let mut chain = Chain::begin(&genesis, &owner.key.public()).expect("a good genesis");
         let mut builder = DeltaBuilder::new(&chain, owner.certificate.fingerprint(), self.now.wall);
         for who in members {
             let fingerprint = self.world.client(who).0.public().fingerprint();
@@ -236,6 +255,8 @@ impl Harness {
         let wraps: Vec<Vec<u8>> =
             builder.recipients().expect("good members").iter().map(|to| to.0.repeat(8)).collect();
         let delta = builder.sign(&wraps, &owner.key, &mut entropy).expect("a good delta");
+        let change = chain.check(&delta, &owner.key.public()).expect("a good delta");
+        chain.apply(change).expect("it is the next one");
         let request = owner.request();
         let frames = vec![
             ClientFrame::Wraps { wraps },
@@ -249,6 +270,100 @@ impl Harness {
             },
         ];
         (frames, chain)
+    }
+
+    /// A record on top of `chain` and its wraps, which hold nothing; it starts an epoch if it must.
+    pub fn record(
+        &mut self,
+        signer: &Peer,
+        chain: &Chain,
+        edit: impl FnOnce(&mut DeltaBuilder<'_>),
+    ) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let mut builder = DeltaBuilder::new(chain, signer.certificate.fingerprint(), self.now.wall);
+        edit(&mut builder);
+        if builder.needs_epoch() {
+            builder.new_epoch([7; 32], vec![1; PREVIOUS_KEY_BYTES]);
+        }
+        let wraps: Vec<Vec<u8>> =
+            builder.recipients().expect("good members").iter().map(|to| to.0.repeat(8)).collect();
+        let record = builder.sign(&wraps, &signer.key, &mut self.seeded()).expect("a good record");
+        (wraps, record)
+    }
+
+    /// Appends a record and gives the answer to it; the chain takes it over if the broker does.
+    pub fn amend(
+        &mut self,
+        signer: &mut Peer,
+        topic: TopicHandle,
+        chain: &mut Chain,
+        edit: impl FnOnce(&mut DeltaBuilder<'_>),
+    ) -> Vec<String> {
+        let (wraps, record) = self.record(signer, chain, edit);
+        let request = signer.request();
+        self.advance(Duration::from_millis(20));
+        let frames =
+            [ClientFrame::Wraps { wraps }, ClientFrame::Append { request, topic, record: record.clone() }];
+        self.send(signer, &frames, &[]);
+        for _ in 0..10 {
+            self.advance(Duration::from_millis(5));
+            self.read(signer);
+        }
+        let mut told = brief(&std::mem::take(&mut signer.frames));
+        told.retain(|line| line == "done" || line.starts_with("refused"));
+        if told.contains(&"done".to_owned()) {
+            let change = chain.check(&record, &signer.key.public()).expect("the broker took it");
+            chain.apply(change).expect("it is the next one");
+        }
+        told
+    }
+
+    /// Asks to join a topic; returns the signed request too.
+    pub fn join(&mut self, peer: &mut Peer, topic: &str, id: TopicId) -> (Vec<u8>, Vec<BrokerFrame>) {
+        let asked = JoinRequest {
+            name: TopicName::parse(topic).expect("a good topic"),
+            topic: id,
+            who: peer.certificate.fingerprint(),
+            who_name: peer.certificate.name().clone(),
+            time: self.now.wall,
+        };
+        let ask = asked.sign(&peer.key, &mut self.seeded()).expect("a sound machine");
+        let frame = ClientFrame::Join { request: peer.request(), name: asked.name, ask: ask.clone() };
+        (ask, self.ask(peer, frame))
+    }
+
+    /// Lets the broker enforce a list of these clients' certificates.
+    pub fn revoke(&mut self, number: u64, who: &[&str]) {
+        let serials: Vec<_> =
+            who.iter().map(|who| *self.world.issue(who, who, Role::Client, &[]).serial()).collect();
+        let crl = self.world.crl(&serials, number);
+        let mut trust = self.world.trust.clone();
+        trust.update_crl(&crl, self.now.wall).expect("a good list");
+        self.broker.reload(None, trust, self.now);
+        self.settle();
+    }
+
+    /// What the client is told of one topic.
+    pub fn listed(&mut self, peer: &mut Peer, topic: &str) -> TopicEntry {
+        let filter = TopicFilter::parse(topic).expect("a good filter");
+        let request = peer.request();
+        let frames = self.ask(peer, ClientFrame::ListTopics { request, after: String::new(), filter });
+        let listing = frames.iter().find_map(|frame| match frame {
+            BrokerFrame::Topics { topics, .. } => topics.first().cloned(),
+            _ => None,
+        });
+        listing.expect("the topic is listed")
+    }
+
+    /// One of the broker's counters.
+    pub fn stat(&mut self, peer: &mut Peer, name: &str) -> u64 {
+        let request = peer.request();
+        let frames = self.ask(peer, ClientFrame::GetStats { request });
+        let stats = frames.iter().find_map(|frame| match frame {
+            BrokerFrame::Stats { stats, .. } => Some(stats),
+            _ => None,
+        });
+        let stats = stats.expect("the counters are answered");
+        stats.iter().find(|stat| stat.name == name).expect("a counter of this name").value
     }
 
     /// Publishes bodies one by one and takes the answers' offsets.
@@ -377,6 +492,9 @@ pub fn brief(frames: &[BrokerFrame]) -> Vec<String> {
         BrokerFrame::PublishRefused { code, detail, .. } => format!("publish refused {code:?} {detail}"),
         BrokerFrame::Published { counter, offset, .. } => format!("published {counter} at {offset}"),
         BrokerFrame::Close { code, .. } => format!("close {code:?}"),
+        BrokerFrame::Ended { code, .. } => format!("ended {code:?}"),
+        BrokerFrame::Requested { entry } => format!("requested {}", entry.topic),
+        BrokerFrame::RotateDue { name } => format!("rotate due {name}"),
         other => other.label().to_lowercase(),
     };
     frames.iter().map(one).collect()

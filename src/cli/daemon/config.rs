@@ -12,7 +12,7 @@ use toml::de::DeTable;
 pub use fault::ConfigFault;
 pub use values::{CreateRules, Level, Size, Time};
 
-use crate::base::limits::{MESSAGE_BYTES_MAX, RETAIN_BYTES};
+use crate::base::limits::{KNOWN_CLIENTS_MAX, MESSAGE_BYTES_MAX, RETAIN_BYTES};
 use crate::broker::BrokerConfig;
 use crate::net::broker::LISTENERS_MAX;
 
@@ -100,6 +100,7 @@ impl Config {
             address_connections_max: limits.address_connections,
             address_limit_from: limits.address_limit_from,
             message_bytes_max: limits.message.0,
+            known_clients_max: KNOWN_CLIENTS_MAX,
             topics_max: limits.topics,
             topics_per_client_max: limits.topics_per_client,
             cursors_per_connection_max: limits.cursors_per_connection,

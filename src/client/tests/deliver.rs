@@ -1,17 +1,17 @@
 //! What is not believed: records, wraps, senders, bodies.
 
+use super::author::Author;
 use super::rig::Rig;
 use super::subscribe::{bob, me, subscribe};
-use super::topic::{HANDLE, PUBLISHER, SENDER, Script};
+use super::topic::{PUBLISHER, SENDER, Script};
 use crate::base::ids::{Counter, Epoch, Offset, PublisherId};
 use crate::base::time::Wall;
 use crate::client::{Disconnect, Event, Failure, IntegrityFault, Notice};
-use crate::crypto::cert::Role;
 use crate::crypto::cert::testing::name;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
 
 /// The faults among the events, and whether the topic was given up; there may be no messages.
-fn faults(rig: &mut Rig) -> Vec<(IntegrityFault, bool)> {
+pub fn faults(rig: &mut Rig) -> Vec<(IntegrityFault, bool)> {
     let mut faults = Vec::new();
     for event in rig.events() {
         match event {
@@ -176,11 +176,11 @@ fn bodies_that_do_not_belong_are_reported_and_not_shown() {
         ),
     ];
     for (offset, (wrong, fault)) in (2..).zip(elsewhere) {
-        let body = key.seal(&wrong, b"secret", Wall(0));
+        let body = key.seal(&wrong, b"secret", &script.author.signer, Wall(0));
         rig.say_with(&[script.frame(offset, 0, &body)], &[&body]);
         assert_eq!(faults(&mut rig), [(fault, false)]);
     }
-    let mut body = key.seal(&place, b"secret", Wall(0));
+    let mut body = key.seal(&place, b"secret", &script.author.signer, Wall(0));
     body[30] ^= 1;
     rig.say_with(&[script.frame(6, 0, &body)], &[&body]);
     assert_eq!(faults(&mut rig), [(IntegrityFault::BadBody, false)]);
@@ -247,19 +247,9 @@ fn senders_are_who_their_certificates_say() {
 fn a_stranger_s_message_is_not_shown() {
     let (mut rig, script) = bob();
     subscribe(&mut rig, &script, 2, 20);
-    let carol = rig.world.issue("carol", "carol", Role::Client, &[]);
-    rig.say(&[BrokerFrame::Sender {
-        topic: HANDLE,
-        sender: SENDER + 1,
-        publisher: PUBLISHER,
-        fingerprint: carol.fingerprint(),
-        name: name("carol"),
-        delegation: Vec::new(),
-        certificate: carol.der().to_vec(),
-    }]);
-    let (mut frame, body) = script.message(2, 0, b"x");
-    let BrokerFrame::Message { sender, .. } = &mut frame else { panic!() };
-    *sender = SENDER + 1;
+    let carol = Author::new(&rig.world, "carol", PUBLISHER, SENDER + 1);
+    rig.say(&[carol.introduce()]);
+    let (frame, body) = script.message_of(&carol, 2, 0, b"x");
     rig.say_with(&[frame], &[&body]);
     assert_eq!(faults(&mut rig), [(IntegrityFault::StrangeSender, false)]);
 }

@@ -7,22 +7,38 @@ use super::rig::{Rig, WINDOW, topic};
 use super::subscribe::me;
 use super::topic::{HANDLE, Script};
 use crate::base::ids::{Counter, Epoch, Offset, PublisherId};
+use crate::chain::Delegation;
 use crate::client::body::Place;
 use crate::client::{Answer, ClientConfig, Event, Failure, Full, Ticket};
+use crate::crypto::cert::testing::key;
+use crate::crypto::ed25519::MessageKey;
 use crate::wire::body::Body;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::values::{RefuseCode, Start};
 
 /// A publish as it reached the broker.
-struct Got {
-    slot: u16,
-    epoch: u32,
-    counter: u64,
-    body: Arc<[u8]>,
+pub struct Got {
+    pub slot: u16,
+    pub epoch: u32,
+    pub counter: u64,
+    pub body: Arc<[u8]>,
+}
+
+/// A publisher id that the broker was told, and the key that bob says signs for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub slot: u16,
+    pub id: PublisherId,
+    pub key: MessageKey,
+}
+
+fn told(slot: u16, id: PublisherId, delegation: &[u8]) -> Told {
+    let said = Delegation::verify(delegation, &key("bob").public(), id).expect("bob's own");
+    Told { slot, id, key: said.key }
 }
 
 /// The publishes among what was heard, and the ids that slots were given.
-fn got(rig: &mut Rig) -> (Vec<Got>, Vec<PublisherId>) {
+pub fn got(rig: &mut Rig) -> (Vec<Got>, Vec<Told>) {
     let (mut publishes, mut ids) = (Vec::new(), Vec::new());
     for (frame, beside) in rig.heard_bodies() {
         match frame {
@@ -34,22 +50,19 @@ fn got(rig: &mut Rig) -> (Vec<Got>, Vec<PublisherId>) {
                 };
                 publishes.push(Got { slot, epoch: epoch.0, counter: counter.0, body });
             }
-            ClientFrame::Publisher { slot, id, .. } => {
-                assert_eq!(usize::from(slot), ids.len());
-                ids.push(id);
-            }
+            ClientFrame::Publisher { slot, id, delegation } => ids.push(told(slot, id, &delegation)),
             other => panic!("{other:?}"),
         }
     }
     (publishes, ids)
 }
 
-fn counters(rig: &mut Rig) -> Vec<u64> {
+pub fn counters(rig: &mut Rig) -> Vec<u64> {
     got(rig).0.iter().map(|got| got.counter).collect()
 }
 
 /// The broker opens the topic, with all its records.
-fn open(rig: &mut Rig, script: &Script) {
+pub fn open(rig: &mut Rig, script: &Script) {
     let heard = rig.heard();
     let [ClientFrame::Open { request, start: Start::RecordsOnly, .. }] = heard[..] else {
         panic!("{heard:?}")
@@ -59,13 +72,13 @@ fn open(rig: &mut Rig, script: &Script) {
     rig.say(&frames);
 }
 
-fn bob_in(seed: u64) -> (Rig, Script) {
+pub fn bob_in(seed: u64) -> (Rig, Script) {
     let rig = Rig::connected("bob");
     let script = Script::new(&rig.world, "a/b", "alice", &["bob"], seed);
     (rig, script)
 }
 
-fn publish(rig: &mut Rig, content: &[u8]) -> Ticket {
+pub fn publish(rig: &mut Rig, content: &[u8]) -> Ticket {
     rig.client.publish(&topic("a/b"), content).expect("there is room")
 }
 
@@ -73,7 +86,7 @@ fn published(counter: u64, offset: u64) -> BrokerFrame {
     BrokerFrame::Published { slot: 0, topic: HANDLE, counter: Counter(counter), offset: Offset(offset) }
 }
 
-fn refused(counter: u64, code: RefuseCode, detail: u64) -> BrokerFrame {
+pub fn refused(counter: u64, code: RefuseCode, detail: u64) -> BrokerFrame {
     BrokerFrame::PublishRefused { slot: 0, topic: HANDLE, counter: Counter(counter), code, detail }
 }
 
@@ -90,9 +103,9 @@ fn a_publish_opens_its_topic_and_is_sealed_to_its_place() {
     let (publishes, ids) = got(&mut rig);
     assert_eq!(ids.len(), 1);
     for (i, content) in [&b"one"[..], b""].into_iter().enumerate() {
-        let place = Place { publisher: ids[0], ..script.place(i as u64) };
+        let place = Place { publisher: ids[0].id, ..script.place(i as u64) };
         assert_eq!(publishes[i].counter, i as u64);
-        assert_eq!(script.body_key().open(&place, &publishes[i].body).as_deref(), Ok(content));
+        assert_eq!(script.body_key().open(&place, &publishes[i].body, &ids[0].key).as_deref(), Ok(content));
     }
     rig.say(&[published(0, 2), published(1, 3)]);
     assert_eq!(rig.answers(), [(tickets[0], stored(0, 2)), (tickets[1], stored(1, 3))]);
@@ -153,8 +166,8 @@ fn nothing_is_sent_under_keys_that_this_session_has_not_borne_out() {
     let records = anew.all_records(me(&rig));
     rig.say(&records);
     let (publishes, ids) = got(&mut rig);
-    let place = Place { publisher: ids[0], ..anew.place(0) };
-    assert_eq!(anew.body_key().open(&place, &publishes[0].body).as_deref(), Ok(&b"x"[..]));
+    let place = Place { publisher: ids[0].id, ..anew.place(0) };
+    assert_eq!(anew.body_key().open(&place, &publishes[0].body, &ids[0].key).as_deref(), Ok(&b"x"[..]));
 }
 
 #[test]
@@ -173,8 +186,8 @@ fn a_new_epoch_seals_again_and_keeps_order_and_counters() {
     let (publishes, _) = got(&mut rig);
     let sent: Vec<_> = publishes.iter().map(|g| (g.epoch, g.counter)).collect();
     assert_eq!(sent, [(1, 1), (1, 2)]);
-    let place = Place { publisher: ids[0], ..script.place(1) };
-    assert_eq!(script.body_key().open(&place, &publishes[0].body).as_deref(), Ok(&[1][..]));
+    let place = Place { publisher: ids[0].id, ..script.place(1) };
+    assert_eq!(script.body_key().open(&place, &publishes[0].body, &ids[0].key).as_deref(), Ok(&[1][..]));
     rig.say(&[published(1, 4), published(2, 5)]);
     let expected = [(tickets[0], stored(0, 2)), (tickets[1], stored(1, 4)), (tickets[2], stored(2, 5))];
     assert_eq!(rig.answers(), expected);
@@ -234,15 +247,17 @@ fn a_broker_that_forgot_our_id_gets_a_new_one() {
     rig.say(&[refused(1, RefuseCode::CounterAhead, 0)]);
     let heard = rig.heard_bodies();
     let [
-        (ClientFrame::Publisher { slot: 1, id, .. }, _),
+        (ClientFrame::Publisher { slot: 1, id, delegation }, _),
         (ClientFrame::Publish { slot: 1, counter: Counter(0), .. }, Some(body)),
     ] = &heard[..]
     else {
         panic!("{heard:?}")
     };
-    assert_ne!(*id, ids[0]);
+    assert_ne!(*id, ids[0].id);
+    let key = told(1, *id, delegation).key;
+    assert_ne!(key, ids[0].key);
     let place = Place { publisher: *id, ..script.place(0) };
-    assert_eq!(script.body_key().open(&place, body).as_deref(), Ok(&b"a day later"[..]));
+    assert_eq!(script.body_key().open(&place, body, &key).as_deref(), Ok(&b"a day later"[..]));
     rig.say(&[BrokerFrame::Published { slot: 1, topic: HANDLE, counter: Counter(0), offset: Offset(3) }]);
     assert_eq!(rig.answers(), [(ticket, stored(0, 3))]);
 }

@@ -1,5 +1,6 @@
 //! A topic as its owner makes it, for a scripted broker to deliver.
 
+use super::author::Author;
 use crate::base::ids::{
     Counter, Epoch, Fingerprint, Incarnation, Offset, PublisherId, RecordHash, RequestId, TopicHandle,
 };
@@ -33,9 +34,13 @@ pub struct Script {
     pub certificate: Vec<u8>,
     pub chain: Chain,
     secret: Secret32,
+    /// What is added next.
+    role: MemberRole,
     members: Vec<PublicKey>,
     pub records: Vec<ScriptRecord>,
     entropy: Seeded,
+    /// The owner, as a sender.
+    pub author: Author,
 }
 
 #[derive(Clone)]
@@ -65,30 +70,52 @@ impl Script {
             owner: owner.into(),
             chain,
             secret: Secret32::random(&mut entropy),
+            role: MemberRole::Member,
             members: vec![key.public()],
             records: vec![ScriptRecord { bytes, offset: Offset(0), wraps: Vec::new() }],
             key,
             certificate,
             entropy,
+            author: Author::new(world, owner, PUBLISHER, SENDER),
         };
         let added: Vec<(String, PublicKey)> =
             members.iter().map(|who| (who.to_string(), world.client(who).0.public())).collect();
-        script.append(Offset(1), &added, true);
+        script.append(Offset(1), &added, &[], true);
         script
+    }
+
+    /// A record at `offset` that removes somebody, and so starts another epoch.
+    pub fn remove(&mut self, world: &World, who: &str, offset: u64) {
+        let who = world.client(who).0.public().fingerprint();
+        self.append(Offset(offset), &[], &[who], true);
+    }
+
+    /// A record at `offset` that adds somebody who only holds a key for recovery.
+    pub fn admit_for_recovery(&mut self, world: &World, who: &str, offset: u64) {
+        let key = world.client(who).0.public();
+        self.role = MemberRole::Recovery;
+        self.append(Offset(offset), &[(who.into(), key)], &[], false);
+        self.role = MemberRole::Member;
     }
 
     /// A record at `offset` that starts another epoch.
     pub fn rotate(&mut self, offset: u64) {
-        self.append(Offset(offset), &[], true);
+        self.append(Offset(offset), &[], &[], true);
     }
 
     /// A record at `offset` that adds somebody to the epoch that there is.
     pub fn admit(&mut self, world: &World, who: &str, offset: u64) {
         let key = world.client(who).0.public();
-        self.append(Offset(offset), &[(who.into(), key)], false);
+        self.append(Offset(offset), &[(who.into(), key)], &[], false);
     }
 
-    fn append(&mut self, offset: Offset, added: &[(String, PublicKey)], starts_epoch: bool) {
+    fn append(
+        &mut self,
+        offset: Offset,
+        added: &[(String, PublicKey)],
+        removed: &[Fingerprint],
+        starts_epoch: bool,
+    ) {
         let (topic, next) = (self.chain.topic(), self.chain.next_epoch());
         let mut previous = Vec::new();
         if starts_epoch && next > Epoch(0) {
@@ -98,9 +125,10 @@ impl Script {
         }
         let mut delta = DeltaBuilder::new(&self.chain, self.key.public().fingerprint(), NOON);
         for (who, key) in added {
-            delta.add(key.fingerprint(), name(who), MemberRole::Member);
+            delta.add(key.fingerprint(), name(who), self.role);
             self.members.push(key.clone());
         }
+        removed.iter().for_each(|who| _ = delta.remove(*who));
         let epoch = if starts_epoch { next } else { self.chain.epoch().expect("there is an epoch") };
         let key = EpochKey::new(topic, epoch, self.secret.clone());
         if starts_epoch {
@@ -154,24 +182,21 @@ impl Script {
 
     /// The owner, as a sender of messages.
     pub fn sender(&self) -> BrokerFrame {
-        BrokerFrame::Sender {
-            topic: HANDLE,
-            sender: SENDER,
-            publisher: PUBLISHER,
-            fingerprint: self.key.public().fingerprint(),
-            name: name(&self.owner),
-            delegation: Vec::new(),
-            certificate: self.certificate.clone(),
-        }
+        self.author.introduce()
     }
 
     pub fn place(&self, counter: u64) -> Place {
+        self.place_of(&self.author, counter)
+    }
+
+    /// The place of a message in the newest epoch.
+    pub fn place_of(&self, author: &Author, counter: u64) -> Place {
         let epoch = self.chain.epoch().expect("there is an epoch");
         let record = self.chain.started(epoch).map(|started| started.record);
         Place {
             topic: self.chain.topic(),
             epoch_record: record.unwrap_or(RecordHash([0; 32])),
-            publisher: PUBLISHER,
+            publisher: author.publisher,
             counter: Counter(counter),
         }
     }
@@ -184,17 +209,46 @@ impl Script {
 
     /// The owner's message number `counter` at `offset`, and its body.
     pub fn message(&self, offset: u64, counter: u64, content: &[u8]) -> (BrokerFrame, Vec<u8>) {
-        let body = self.body_key().seal(&self.place(counter), content, Wall(0));
-        (self.frame(offset, counter, &body), body)
+        self.message_of(&self.author, offset, counter, content)
+    }
+
+    /// Somebody's message.
+    pub fn message_of(
+        &self,
+        author: &Author,
+        offset: u64,
+        counter: u64,
+        content: &[u8],
+    ) -> (BrokerFrame, Vec<u8>) {
+        let place = self.place_of(author, counter);
+        let body = self.body_key().seal(&place, content, &author.signer, Wall(0));
+        (self.frame_of(author, offset, counter, &body), body)
+    }
+
+    /// A body of a form without a signature.
+    pub fn unsigned_body(&self, counter: u64, content: &[u8]) -> Vec<u8> {
+        let place = self.place(counter);
+        let (topic, record) = (place.topic.0, place.epoch_record.0);
+        let mut plain = vec![1, 0];
+        for part in [&topic[..], &record, &place.publisher.0, &counter.to_be_bytes(), content] {
+            plain.extend_from_slice(part);
+        }
+        let epoch = self.chain.epoch().expect("there is an epoch");
+        let key = kdf(self.secret.expose(), &epoch_salt(self.chain.topic(), epoch), "body");
+        SealingKey::new(&key).seal_to_vec(&plain, 1, &[4; 16])
     }
 
     /// A frame that brings `body` as the owner's message number `counter` at `offset`.
     pub fn frame(&self, offset: u64, counter: u64, body: &[u8]) -> BrokerFrame {
+        self.frame_of(&self.author, offset, counter, body)
+    }
+
+    pub fn frame_of(&self, author: &Author, offset: u64, counter: u64, body: &[u8]) -> BrokerFrame {
         BrokerFrame::Message {
             topic: HANDLE,
             offset: Offset(offset),
             time: NOON,
-            sender: SENDER,
+            sender: author.number,
             epoch: self.chain.epoch().expect("there is an epoch"),
             counter: Counter(counter),
             body: Body::Beside(BodyRef { len: body.len() as u32, sha256: sha256(body) }),

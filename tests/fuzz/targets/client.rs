@@ -4,15 +4,18 @@
 //! answered once at most, and no message is shown but what a member sealed for its place.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sealmq::base::ids::*;
 use sealmq::base::names::{TopicFilter, TopicName};
 use sealmq::base::transmit::Transmit;
 use sealmq::base::{Mono, Now, Wall};
+use sealmq::chain::Delegation;
 use sealmq::client::{Client, ClientConfig, ClientIdentity, CreateRequest, Event, Ticket};
 use sealmq::crypto::cert::testing::Seeded;
 use sealmq::crypto::digest::sha256;
+use sealmq::crypto::ed25519::MessageSigner;
 use sealmq::crypto::fernet::SealingKey;
 use sealmq::session::broker::{AwaitingCert, Handshake, Step};
 use sealmq::session::inbox::Progress;
@@ -241,6 +244,20 @@ struct Place {
 
 const PUBLISHER: PublisherId = PublisherId([5; 16]);
 
+/// The key of alice's messages, and her word for it.
+static SIGNER: LazyLock<(MessageSigner, Vec<u8>)> = LazyLock::new(|| {
+    let signer = MessageSigner::generate(&mut Seeded::new(8));
+    let delegation = Delegation {
+        sender: STAGE.alice.1.fingerprint(),
+        publisher: PUBLISHER,
+        key: signer.public(),
+        not_before: NOW,
+        not_after: NOW + Duration::from_secs(7 * 86_400),
+    };
+    let signed = delegation.sign(&STAGE.alice.0, &mut Seeded::new(9)).expect("a sound machine");
+    (signer, signed)
+});
+
 fn topic(feed: &mut Feed<'_>) -> &'static Topic {
     if feed.below(2) == 0 { &KITCHEN } else { &HALL }
 }
@@ -284,7 +301,7 @@ fn sender(topic: TopicHandle) -> BrokerFrame {
         publisher: PUBLISHER,
         fingerprint: alice.fingerprint(),
         name: alice.name().clone(),
-        delegation: Vec::new(),
+        delegation: SIGNER.1.clone(),
         certificate: alice.der().to_vec(),
     }
 }
@@ -299,10 +316,11 @@ fn message(topic: &Topic, at: &Place, bodies: &mut Vec<u8>) -> BrokerFrame {
         publisher: PUBLISHER,
         counter: at.counter,
         content: CONTENT,
-        signature: None,
     };
     let mut plain = Vec::new();
-    sealed.encode(&mut plain);
+    sealed.encode_signed_part(&mut plain);
+    let signature = SIGNER.0.sign(&sha256(&plain));
+    plain.extend_from_slice(&signature);
     let body = SealingKey::new(&topic.body_key(at.epoch)).seal_to_vec(&plain, NOW.secs(), &[4; 16]);
     bodies.extend_from_slice(&body);
     BrokerFrame::Message {

@@ -38,25 +38,28 @@ pub fn broker(data: &[u8]) {
 }
 
 pub fn sealed_body(data: &[u8]) {
-    let Ok(sealed) = Sealed::decode(data) else { return };
+    let Ok((sealed, signed)) = Sealed::decode(data) else { return };
+    assert!(!Sealed::is_unsigned(data));
     let mut again = Vec::new();
-    sealed.encode(&mut again);
+    sealed.encode_signed_part(&mut again);
+    assert_eq!(again, signed.part, "all that it means is signed");
+    again.extend_from_slice(signed.signature);
     assert_eq!(again, data, "one meaning has one form");
 }
 
 pub fn sealed_body_seeds() -> Vec<Vec<u8>> {
-    [None, Some(&[8; 64])]
-        .map(|signature| {
+    [&b""[..], b"turn the light on"]
+        .map(|content| {
             let sealed = Sealed {
                 topic: TopicId([1; 32]),
                 epoch_record: RecordHash([2; 32]),
                 publisher: PublisherId([3; 16]),
                 counter: Counter(4),
-                content: b"turn the light on",
-                signature,
+                content,
             };
             let mut out = Vec::new();
-            sealed.encode(&mut out);
+            sealed.encode_signed_part(&mut out);
+            out.extend_from_slice(&[8; 64]);
             out
         })
         .to_vec()
