@@ -1,3 +1,4 @@
+mod certificates;
 mod connections;
 mod harness;
 mod limits;

@@ -191,8 +191,9 @@ impl Client {
             _ => {}
         }
         let spent = publishing.spent();
-        let topics = &self.topics;
-        let is_used = |slot| topics.values().any(|topic| topic.publishing.holds(slot));
+        // This topic's own slot is free, but for an id that the broker may still answer for.
+        let others = self.topics.iter().filter(|(other, _)| *other != name || spent.is_some());
+        let is_used = |slot| others.clone().any(|(_, topic)| topic.publishing.holds(slot));
         let means = Means { key: &self.identity.key, now: self.now.wall, entropy: &mut *self.entropy };
         match self.signing.take(spent, is_used, means) {
             Ok(Some(newer)) => {

@@ -13,3 +13,4 @@ mod senders;
 mod session;
 mod subscribe;
 mod topic;
+mod vectors;

@@ -103,10 +103,10 @@ impl Processor {
         let Some(seat) = seat_of(&mut self.seats, id) else { return false };
         let me = seat.peer.fingerprint;
         let Some(follower) = &mut seat.follower else { return false };
-        let (key, request) = if let Some((number, key)) = self.rotation.from_number(follower.due) {
+        let (key, request) = if let Some((number, key)) = self.rotation.next_from(follower.due) {
             follower.due = number + 1;
             (Some(key), None)
-        } else if let Some((number, name, client)) = self.requests.from_number(follower.request) {
+        } else if let Some((number, name, client)) = self.requests.next_from(follower.request) {
             follower.request = number + 1;
             (self.topics.key(name), Some((name.clone(), client)))
         } else {

@@ -148,7 +148,7 @@ impl Requests {
     }
 
     /// The first request with this number or a higher one.
-    pub fn from_number(&self, from: RequestNumber) -> Option<(RequestNumber, &TopicName, Fingerprint)> {
+    pub fn next_from(&self, from: RequestNumber) -> Option<(RequestNumber, &TopicName, Fingerprint)> {
         let (number, (topic, client)) = self.order.range(from..).next()?;
         Some((*number, topic, *client))
     }
@@ -234,7 +234,7 @@ mod tests {
         let all: Vec<_> = requests.of_topic(&topic(1), Fingerprint([0; 32])).map(|(c, _)| *c).collect();
         assert_eq!(all, [client(0), client(2)]);
         assert_eq!(requests.of_topic(&topic(1), client(0)).count(), 1);
-        assert_eq!(requests.from_number(2), Some((2, &topic(1), client(0))));
-        assert_eq!(requests.from_number(requests.next_number()), None);
+        assert_eq!(requests.next_from(2), Some((2, &topic(1), client(0))));
+        assert_eq!(requests.next_from(requests.next_number()), None);
     }
 }

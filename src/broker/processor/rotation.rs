@@ -32,7 +32,7 @@ const PAGE: usize = 64;
 
 impl Rotation {
     /// The first topic with this number or a higher one.
-    pub fn from_number(&self, from: DueNumber) -> Option<(DueNumber, TopicKey)> {
+    pub fn next_from(&self, from: DueNumber) -> Option<(DueNumber, TopicKey)> {
         self.due.range(from..).next().map(|(number, key)| (*number, *key))
     }
 

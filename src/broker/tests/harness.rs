@@ -211,7 +211,6 @@ impl Harness {
         for frame in frames {
             self.send(owner, &[frame], &[]);
         }
-        // A slow store takes a few turns.
         for _ in 0..20 {
             self.advance(Duration::from_millis(20));
             self.read(owner);

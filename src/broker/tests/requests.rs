@@ -69,7 +69,7 @@ fn list(h: &mut Harness, peer: &mut Peer, follow: bool, filter: &str) -> (Vec<Jo
 
 #[test]
 fn a_request_reaches_owner_and_admins_and_goes_with_the_grant() {
-    let (mut h, mut alice, mut bob, mut carol, topic, mut chain) = three();
+    let (mut h, mut alice, mut bob, mut carol, _, mut chain) = three();
     h.subscribe(&mut carol, "home/#", Start::Earliest);
     list(&mut h, &mut alice, true, "no/such");
     list(&mut h, &mut bob, true, "#");
@@ -120,8 +120,8 @@ fn a_request_reaches_owner_and_admins_and_goes_with_the_grant() {
     assert_eq!(list(&mut h, &mut alice, false, "#").0, []);
     h.read(&mut carol);
     assert_eq!(brief(&carol.frames)[0], "topic 3..3 None", "its filter brings it");
+    carol.frames.clear();
     assert_eq!(brief(&h.join(&mut carol, X, chain.topic()).1), ["refused Exists"]);
-    let _ = topic;
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is remembered from an earlier run, and what is found out by it.
 
+use super::author::Author;
 use super::create::welcome_clients;
 use super::rig::{Rig, filter};
 use super::subscribe::{me, subscribe};
@@ -275,15 +276,9 @@ fn a_sender_under_a_pinned_name_has_its_key() {
     let false_alice = world.issue("alice", "carol", Role::Client, &[]);
     let mut rig = again(&pinned(&script));
     subscribe(&mut rig, &script, 2, 20);
-    rig.say(&[BrokerFrame::Sender {
-        topic: HANDLE,
-        sender: SENDER + 1,
-        publisher: PublisherId([9; 16]),
-        fingerprint: false_alice.fingerprint(),
-        name: name("alice"),
-        delegation: Vec::new(),
-        certificate: false_alice.der().to_vec(),
-    }]);
+    let mut author = Author::new(&world, "carol", PublisherId([9; 16]), SENDER + 1);
+    (author.certificate, author.name) = (false_alice.der().to_vec(), name("alice"));
+    rig.say(&[author.introduce()]);
     let (mut frame, body) = script.message(2, 0, b"x");
     let BrokerFrame::Message { sender, .. } = &mut frame else { panic!() };
     *sender = SENDER + 1;
@@ -291,7 +286,7 @@ fn a_sender_under_a_pinned_name_has_its_key() {
     let (pinned, now) = (print("alice"), print("carol"));
     let changed = IntegrityFault::PeerChanged { name: name("alice"), pinned, now };
     assert_eq!(faults(&mut rig), [(changed, false)]);
-    let (frame, body) = script.message(3, 1, b"good");
+    let (frame, body) = script.message(3, 0, b"good");
     rig.say_with(&[frame], &[&body]);
     assert!(matches!(&rig.events()[..], [Event::Message(m)] if m.content == b"good"), "the topic goes on");
 }

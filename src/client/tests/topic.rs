@@ -29,7 +29,6 @@ pub const SENDER: u32 = 3;
 
 pub struct Script {
     pub name: TopicName,
-    pub owner: String,
     key: PrivateKey,
     pub certificate: Vec<u8>,
     /// Who signs the records from this number on.
@@ -80,7 +79,6 @@ impl Script {
         let chain = Chain::begin(&bytes, &key.public()).expect("a good genesis");
         let mut script = Script {
             name: genesis.name,
-            owner: owner.into(),
             chain,
             secret: Secret32::random(&mut entropy),
             role: MemberRole::Member,

@@ -11,8 +11,10 @@ use sealmq::base::names::{TopicFilter, TopicName};
 use sealmq::base::transmit::Transmit;
 use sealmq::base::{Mono, Now};
 use sealmq::broker::{Broker, BrokerConfig, Identity};
+use sealmq::chain::Delegation;
 use sealmq::crypto::cert::testing::Seeded;
 use sealmq::crypto::digest::sha256;
+use sealmq::crypto::ed25519::MessageSigner;
 use sealmq::session::client::{ClientHandshake, Step};
 use sealmq::session::inbox::Progress;
 use sealmq::session::{Inbox, Opener, Sealer};
@@ -34,6 +36,7 @@ struct Play {
 
 struct Peer {
     id: ConnId,
+    who: &'static Party,
     sealer: Sealer,
     opener: Opener,
     inbox: Inbox,
@@ -70,6 +73,18 @@ fn play(data: &[u8]) -> Play {
     play
 }
 
+/// What a client says for the key that signs under a publisher id. The key is never used here.
+fn delegation(who: &Party, publisher: PublisherId) -> Vec<u8> {
+    let delegation = Delegation {
+        sender: who.1.fingerprint(),
+        publisher,
+        key: MessageSigner::generate(&mut Seeded::new(1)).public(),
+        not_before: NOW,
+        not_after: NOW + Duration::from_secs(86_400),
+    };
+    delegation.sign(&who.0, &mut Seeded::new(2)).expect("a sound machine")
+}
+
 impl Play {
     fn begin() -> Play {
         let now = Now { mono: Mono(1_000_000), wall: NOW };
@@ -92,7 +107,7 @@ impl Play {
         Play { broker, now, peers: Vec::new(), sessions_left: SESSIONS_MAX }
     }
 
-    fn connect(&mut self, who: &Party) {
+    fn connect(&mut self, who: &'static Party) {
         if self.sessions_left == 0 {
             return;
         }
@@ -114,7 +129,7 @@ impl Play {
                     self.broker.handle_bytes(id, &ready, self.now);
                     let (sealer, opener) = active.keys.into_client();
                     let (inbox, next, seen) = (Inbox::new(), HashMap::new(), HashMap::new());
-                    self.peers.push(Peer { id, sealer, opener, inbox, next, seen });
+                    self.peers.push(Peer { id, who, sealer, opener, inbox, next, seen });
                     return self.settle();
                 }
             }
@@ -169,8 +184,8 @@ impl Play {
 
     fn publish(&mut self, peer: usize, feed: &mut Feed<'_>) {
         let slot = feed.below(3) as u16;
-        let publisher =
-            ClientFrame::Publisher { slot, id: PublisherId([feed.byte() % 4; 16]), delegation: Vec::new() };
+        let (id, who) = (PublisherId([feed.byte() % 4; 16]), self.peers[peer].who);
+        let publisher = ClientFrame::Publisher { slot, id, delegation: delegation(who, id) };
         let topic = TopicHandle(feed.below(5) as u32);
         let (mut plaintext, mut bodies) = (Vec::new(), Vec::new());
         publisher.encode(&mut plaintext);

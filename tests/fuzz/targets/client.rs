@@ -12,6 +12,7 @@ use sealmq::base::names::{TopicFilter, TopicName};
 use sealmq::base::transmit::Transmit;
 use sealmq::base::{Mono, Now, Wall};
 use sealmq::chain::Delegation;
+use sealmq::client::pins::Pins;
 use sealmq::client::{Client, ClientConfig, ClientIdentity, CreateRequest, Event, Ticket};
 use sealmq::crypto::cert::testing::Seeded;
 use sealmq::crypto::digest::sha256;
@@ -80,7 +81,13 @@ impl Play {
         let (key, certificate) = STAGE.alice.clone();
         let identity = ClientIdentity { certificate, key };
         let config = ClientConfig { host: "localhost".to_owned(), ..ClientConfig::default() };
-        let client = Client::new(config, identity, STAGE.world.trust.clone(), Box::new(Seeded::new(5)));
+        let client = Client::new(
+            config,
+            identity,
+            STAGE.world.trust.clone(),
+            Pins::default(),
+            Box::new(Seeded::new(5)),
+        );
         let now = Now { mono: Mono(1_000_000), wall: NOW };
         Play { client, now, session: None, sessions_left: SESSIONS_MAX, answered: BTreeSet::new(), shown: 0 }
     }
