@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use sealmq::base::Wall;
 use sealmq::base::ids::{Counter, Epoch, Offset, PublisherId};
 use sealmq::base::names::TopicFilter;
-use sealmq::base::{Entropy, Wall};
 use sealmq::broker::lies::Said;
 use sealmq::chain::Delegation;
 use sealmq::client::{GrantAs, IntegrityFault};
@@ -20,9 +20,7 @@ const DOOR: &str = "home/door";
 const FORGERS: PublisherId = PublisherId([0xf0; 16]);
 
 fn forgers_signer() -> MessageSigner {
-    let mut entropy = Seeded::new(77);
-    entropy.fill(&mut [0; 8]);
-    MessageSigner::generate(&mut entropy)
+    MessageSigner::generate(&mut Seeded::new(77))
 }
 
 /// Alice's topic with bob and carol, both of whom read it; alice has published number 0 at offset 2.
@@ -73,8 +71,7 @@ fn bob_is_told(town: &mut Town, who: &str, signed_by: &str, epoch: Epoch, at: u6
     let insider = Insider::of(town, "carol", DOOR);
     let told = vec![introduce(town, who, signed_by).into(), forged(town, &insider, epoch, at)];
     town.tell("bob", told);
-    let news = town.news("bob");
-    news
+    town.news("bob")
 }
 
 #[test]

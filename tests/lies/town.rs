@@ -314,8 +314,6 @@ impl Town {
         }
     }
 
-    // ---- What people were told ----
-
     /// All that `who` was told since it was last asked.
     pub fn events(&mut self, who: &str) -> Vec<Event> {
         std::mem::take(&mut self.people.get_mut(who).expect("somebody of this town").events)
@@ -335,8 +333,6 @@ impl Town {
         }
         news
     }
-
-    // ---- Time ----
 
     /// Lets all talk until nobody has anything more to say.
     pub fn run(&mut self) {
