@@ -50,6 +50,7 @@ impl Stage {
     fn has_all(&self, player: &Player) -> bool {
         let complete = |(_, log): (_, &Log)| {
             let is_theirs = log.members.contains(&player.me) && player.wants(&log.name);
+            let is_theirs = is_theirs && !player.suspended.contains(&log.name);
             let reader = player.readers.get(&log.name);
             !is_theirs || reader.is_some_and(|r| self.model.log(r.log).is_some() && r.is_complete(log))
         };

@@ -6,7 +6,7 @@ use super::observed::StoreNews;
 use super::rules::{Rule, Violation};
 use crate::base::Wall;
 use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset, PublisherId};
-use crate::base::names::TopicName;
+use crate::base::names::{Name, TopicName};
 use crate::client::Message;
 use crate::store::{Content, Entry};
 
@@ -17,6 +17,8 @@ pub struct Model {
     /// By the broker's generation and the topic's name.
     names: BTreeMap<(u32, TopicName), Incarnation>,
     sent: Vec<Sent>,
+    /// Whose certificate was revoked.
+    pub revoked: Option<Name>,
 }
 
 /// Which message of a run: the place in the order in which they were sent.

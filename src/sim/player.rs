@@ -9,7 +9,9 @@ use super::rules::{Rule, Violation};
 use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::{Mono, Now, Wall};
-use crate::client::{Answer, Client, CreateRequest, Disconnect, Event, Failure, Opened, Ticket};
+use crate::client::{
+    Answer, Client, CreateRequest, Disconnect, Event, Failure, Integrity, IntegrityFault, Opened, Ticket,
+};
 use crate::wire::values::{CloseCode, Start};
 
 /// Somebody's client from its start to its end; who comes back later is a new one.
@@ -24,6 +26,8 @@ pub struct Player {
     pub busy_until: Mono,
     /// Its certificate has been revoked, so its sessions may end for good.
     pub is_revoked: bool,
+    /// Topics whose newest record's signer was revoked: they are neither read nor written.
+    pub suspended: BTreeSet<TopicName>,
     /// It has told that it is over.
     pub is_over: bool,
     pub readers: BTreeMap<TopicName, Reader>,
@@ -72,6 +76,7 @@ impl Player {
             clock_ahead,
             busy_until: Mono(0),
             is_revoked: false,
+            suspended: BTreeSet::new(),
             is_over: false,
             readers: BTreeMap::new(),
             filters: Vec::new(),
@@ -170,6 +175,12 @@ impl Player {
             Event::CaughtUp { topic, next } => self.reader(&topic)?.caught_up(next, model),
             Event::Gap { topic, from, to } => self.reader(&topic)?.gap(from, to, model),
             Event::Ended { topic, code } => self.ended(&topic, model, || format!("{topic} ended: {code}")),
+            Event::Integrity(Integrity { topic, fault: IntegrityFault::RevokedSigner { name }, .. })
+                if model.revoked.as_ref() == Some(&name) =>
+            {
+                self.suspended.insert(topic);
+                Ok(())
+            }
             Event::Integrity(integrity) => Err(Rule::NobodyIsAccused.broken(format!("{integrity:?}"))),
             Event::Closed => self.over(),
         }
@@ -344,6 +355,7 @@ impl Player {
         let is_honest = match failure {
             Failure::Session(_) => self.is_revoked,
             Failure::ConnectionLost => matches!(asked, Asked::Create(_)),
+            Failure::Integrity(topic, IntegrityFault::RevokedSigner { .. }) => self.suspended.contains(topic),
             Failure::UnknownClients(_) | Failure::BadClient { .. } | Failure::Exists(_) => {
                 matches!(asked, Asked::Create(_))
             }

@@ -285,6 +285,7 @@ impl Workload {
             broker.core.reload(None, stage.trust.clone(), now);
         }
         stage.revoked = Some(person);
+        stage.model.revoked = Some(stage.cast.people()[person].name.clone());
         if let Some(player) = &mut stage.players[person] {
             player.is_revoked = true;
         }

@@ -637,7 +637,7 @@ fn an_honest_second_reading_is_silent() {
         let mut rig = again(&pins);
         subscribe(&mut rig, &script, 2, 20);
         for (frame, body) in &sent[..count] {
-            rig.say_with(&[frame.clone()], &[body]);
+            rig.say_with(std::slice::from_ref(frame), &[body]);
         }
         let events = rig.events();
         assert!(events.len() == count && events.iter().all(|e| matches!(e, Event::Message(_))), "{events:?}");
