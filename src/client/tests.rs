@@ -1,5 +1,6 @@
 //! The client core against a broker that says what the test tells it to.
 
+mod amend;
 mod author;
 mod create;
 mod deliver;
@@ -7,6 +8,7 @@ mod peer;
 mod pins;
 mod publish;
 mod renewal;
+mod requests;
 mod rig;
 mod rude;
 mod senders;

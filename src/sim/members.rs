@@ -362,3 +362,58 @@ fn a_lost_connection_does_not_do_a_thing_twice_or_not_at_all() {
         assert_eq!(town.members(BOB).len(), 2);
     }
 }
+
+#[test]
+fn a_recovery_key_is_a_member_that_never_connects() {
+    let mut town = Town::new(&["alice", "bob"]);
+    let safe = town.world.client("carol").1;
+    let create = |town: &mut Town, recovery: Vec<Vec<u8>>| {
+        let members = MemberChoice::Only(names(&["bob"]));
+        let request = CreateRequest { members, recovery, ..CreateRequest::new(topic()) };
+        let ticket = town.people[ALICE].core.create(request);
+        town.answer(ALICE, ticket)
+    };
+    let own = town.world.client("alice").1;
+    assert!(matches!(create(&mut town, vec![own]), Err(Failure::BadClient { .. })), "nobody's own");
+    assert!(matches!(create(&mut town, vec![vec![1]]), Err(Failure::Machine(_))));
+    assert!(matches!(create(&mut town, vec![safe.clone(); 9]), Err(Failure::Machine(_))), "eight at most");
+    let Ok(Answer::Created(created)) = create(&mut town, vec![safe]) else { panic!("it is made") };
+    let roles: Vec<_> = created.members.iter().map(|m| (m.name.as_str(), m.role)).collect();
+    let expected =
+        [("alice", MemberRole::Owner), ("bob", MemberRole::Member), ("carol", MemberRole::Recovery)];
+    assert_eq!(roles, expected);
+    // A rotation has a wrap for it, too.
+    let ticket = town.people[ALICE].core.rotate(&topic());
+    assert_eq!(town.amended(ALICE, ticket).members, 3);
+    assert_eq!(town.members(BOB).len(), 3);
+}
+
+#[test]
+fn members_read_what_their_epochs_allow() {
+    for (history, old_is_read) in [(History::All, true), (History::SinceJoin, false)] {
+        let mut town = Town::new(&["alice", "bob", "carol"]);
+        town.create(ALICE, &["carol"], Join::Ask, history);
+        let publish = |town: &mut Town, content: &[u8]| {
+            let ticket = town.people[ALICE].core.publish(&topic(), content).expect("room");
+            assert!(matches!(town.answer(ALICE, ticket), Ok(Answer::Published { .. })));
+        };
+        publish(&mut town, b"old");
+        let ticket = town.people[ALICE].core.revoke(&topic(), names(&["carol"]));
+        town.amended(ALICE, ticket);
+        publish(&mut town, b"middle");
+        let ticket = town.people[ALICE].core.grant(&topic(), names(&["bob"]), GrantAs::Member);
+        town.amended(ALICE, ticket);
+        publish(&mut town, b"new");
+        // His keys come with records behind the oldest messages, so the records first.
+        assert_eq!(town.members(BOB).len(), 2);
+        town.people[BOB].core.subscribe(TopicFilter::from(&topic()), Start::Earliest);
+        town.run();
+        let content = |event: &Event| match event {
+            Event::Message(message) => Some(String::from_utf8_lossy(&message.content).into_owned()),
+            _ => None,
+        };
+        let read: Vec<String> = town.people[BOB].events.iter().filter_map(content).collect();
+        let expected: &[&str] = if old_is_read { &["old", "middle", "new"] } else { &["new"] };
+        assert_eq!(read, expected, "{history}");
+    }
+}

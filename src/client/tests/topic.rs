@@ -132,6 +132,20 @@ impl Script {
         self.append_with(Offset(offset), &[], false, |delta| _ = delta.change(who, MemberRole::Admin));
     }
 
+    /// A record at `offset` that sets the join policy.
+    pub fn set_join(&mut self, join: JoinPolicy, offset: u64) {
+        self.append_with(Offset(offset), &[], false, |delta| _ = delta.join(join));
+    }
+
+    /// A record that a client has made, as the next entry. Its epoch's key is the client's own.
+    pub fn adopt(&mut self, record: &[u8], wraps: Vec<Vec<u8>>) {
+        let change = self.chain.check(record, &self.key.public()).expect("a good record");
+        let wraps = change.check_wraps(wraps).expect("the wraps that it names");
+        self.chain.apply(change).expect("the next delta");
+        let offset = Offset(self.records.len() as u64);
+        self.records.push(ScriptRecord { bytes: record.to_vec(), offset, wraps });
+    }
+
     /// From now on this admin signs the records.
     pub fn signs_as(&mut self, world: &World, who: &str) {
         let (key, certificate) = world.client(who);
