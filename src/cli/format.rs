@@ -7,7 +7,7 @@ use super::units::show_time;
 use crate::base::ids::{Counter, Epoch, Fingerprint, Offset};
 use crate::base::names::{Name, TopicName};
 use crate::base::time::Wall;
-use crate::client::Message;
+use crate::client::{Integrity, IntegrityFault, Message};
 
 /// A message as it is shown: whatever the client verified, nothing else.
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +203,7 @@ pub fn json_line(m: &Shown<'_>) -> String {
         fingerprint: String,
         epoch: u32,
         counter: u64,
+        verified: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,11 +219,59 @@ pub fn json_line(m: &Shown<'_>) -> String {
         fingerprint: m.fingerprint.to_string(),
         epoch: m.epoch.0,
         counter: m.counter.0,
+        // Others are not shown.
+        verified: true,
         payload: text,
         payload_b64: text.is_none().then(|| Base64::encode_string(m.content)),
         length: m.content.len(),
     };
     serde_json::to_string(&line).expect("strings and numbers always serialise")
+}
+
+/// Something that did not verify, as one JSON object among messages.
+pub fn integrity_line(fault: &Integrity) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        event: &'a str,
+        kind: &'a str,
+        topic: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sender: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        counter: Option<u64>,
+        text: String,
+        stopped: bool,
+    }
+    let line = Line {
+        event: "integrity",
+        kind: kind(fault),
+        topic: fault.topic.as_str(),
+        offset: fault.offset.map(|offset| offset.0),
+        sender: fault.sender.as_ref().map(Name::as_str),
+        counter: fault.counter.map(|counter| counter.0),
+        text: fault.fault.to_string(),
+        stopped: fault.stopped,
+    };
+    serde_json::to_string(&line).expect("strings and numbers always serialise")
+}
+
+/// Messages that are no longer kept, the same way.
+pub fn gap_line(topic: &TopicName, from: Offset, to: Offset) -> String {
+    let line = serde_json::json!({ "event": "gap", "topic": topic.as_str(), "from": from.0, "to": to.0 });
+    line.to_string()
+}
+
+/// In one word, for scripts.
+fn kind(fault: &Integrity) -> &'static str {
+    match &fault.fault {
+        _ if fault.stopped => "topic",
+        IntegrityFault::Missing { .. } | IntegrityFault::Skipped { .. } => "missing",
+        IntegrityFault::Replayed { .. } => "replayed",
+        IntegrityFault::Rewritten { .. } | IntegrityFault::WrongCounter { .. } => "reordered",
+        _ => "forged",
+    }
 }
 
 /// `time` as strftime's `conversion` shows it in the local time zone.
@@ -297,6 +346,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_stands_among_the_messages() {
+        let fault = |fault, stopped| Integrity {
+            topic: TopicName::parse("a").expect("a good topic"),
+            offset: Some(Offset(7)),
+            sender: Some(Name::parse("alice").expect("a good name")),
+            counter: Some(Counter(3)),
+            fault,
+            stopped,
+        };
+        let line =
+            |fault| -> serde_json::Value { serde_json::from_str(&integrity_line(&fault)).expect("JSON") };
+        let missing = IntegrityFault::Missing { expected: Counter(1), got: Counter(3) };
+        let said = line(fault(missing, false));
+        assert_eq!((&said["event"], &said["kind"]), (&"integrity".into(), &"missing".into()));
+        assert_eq!((&said["topic"], &said["offset"]), (&"a".into(), &7.into()));
+        assert_eq!((&said["sender"], &said["counter"]), (&"alice".into(), &3.into()));
+        assert_eq!(line(fault(IntegrityFault::BadSignature, false))["kind"], "forged");
+        assert_eq!(line(fault(IntegrityFault::Replayed { counter: Counter(3) }, false))["kind"], "replayed");
+        assert_eq!(line(fault(IntegrityFault::OtherHistory, true))["stopped"], true);
+        let gap = gap_line(&TopicName::parse("a").expect("a good topic"), Offset(2), Offset(5));
+        let gap: serde_json::Value = serde_json::from_str(&gap).expect("JSON");
+        assert_eq!((&gap["event"], &gap["from"], &gap["to"]), (&"gap".into(), &2.into(), &5.into()));
+    }
+
+    #[test]
     fn bad_formats_are_named() {
         for (bad, word) in
             [("%", "lone %"), ("%q", "%q"), ("@", "lone @"), ("@!", "@!"), ("\\", "lone"), ("\\q", "\\q")]
@@ -317,7 +391,7 @@ mod tests {
         assert_eq!(text["sender"], "alice");
         assert_eq!(text["fingerprint"], "ab".repeat(32));
         assert_eq!((&text["epoch"], &text["counter"]), (&1.into(), &3.into()));
-        assert_eq!(text["length"], 11);
+        assert_eq!((&text["length"], &text["verified"]), (&11.into(), &true.into()));
         assert!(text.get("payload_b64").is_none());
         let binary = render(&Format::json(), b"\xff\xfe");
         assert!(!binary.contains(&b'\n'));

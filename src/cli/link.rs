@@ -19,6 +19,7 @@ use crate::base::names::Name;
 use crate::base::{Mono, Now};
 use crate::client::pins::Pins;
 use crate::client::{Answer, Client, ClientConfig, ClientIdentity, Connected, Disconnect, Event, Ticket};
+use crate::crypto::cert::Trust;
 use crate::net::SystemEntropy;
 use crate::net::client::{Address, Connection};
 use crate::wire::handshake::RefusalCode;
@@ -170,6 +171,11 @@ impl Link {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Whom the client trusts, with the newest revocation list.
+    pub fn trust(&self) -> &Trust {
+        self.connection.client().trust()
     }
 
     /// What the client remembers of others.

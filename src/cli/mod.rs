@@ -12,6 +12,7 @@ pub mod home;
 pub mod keyfiles;
 pub mod keygen;
 pub mod link;
+pub mod membership;
 pub mod output;
 pub mod payload;
 pub mod pinfile;
@@ -76,6 +77,16 @@ fn run(args: Args, around: Surroundings) -> Result<(), CliError> {
         Verb::Members { topic, access, patience } => {
             verbs::list::members(&base()?, &topic, &access, patience)
         }
+        Verb::Requests(to) => verbs::requests::run(&base()?, &to),
+        Verb::Grant(to) => verbs::members::grant(&base()?, &to),
+        Verb::Deny(to) => verbs::members::deny(&base()?, &to),
+        Verb::Revoke(to) => verbs::members::revoke(&base()?, &to),
+        Verb::Rotate(to) => verbs::members::rotate(&base()?, &to),
+        Verb::Policy(to) => verbs::members::policy(&base()?, &to),
+        Verb::Retention(to) => verbs::topic::retention(&base()?, &to),
+        Verb::Delete(to) => verbs::topic::delete(&base()?, &to),
+        Verb::Forget { topic, access } => verbs::topic::forget(&base()?, &topic, &access),
+        Verb::Steward { access, patience } => verbs::steward::run(&base()?, &access, patience),
         Verb::Ping { count, access, patience } => verbs::list::ping(&base()?, count, &access, patience),
         Verb::Fingerprint { who, identity } => verbs::fingerprint::run(&base()?, &who, &identity),
         Verb::Trust(verb) => verbs::trust::run(&base()?, &verb),

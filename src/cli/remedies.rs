@@ -57,7 +57,7 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
         Failure::Session(reason) => return disconnect_remedy(reason),
         Failure::ConnectionLost => "look whether it was done, then try again".to_owned(),
         Failure::NotMember(topic) => {
-            format!("its owner can be seen with `sealmq topics --all -v '{topic}'`; ask there to be let in")
+            format!("`sealmq sub '{topic}'` asks to join")
         }
         Failure::MayNotCreate(_) => {
             "who may create which names stands in the broker's configuration, under create_rules".to_owned()
@@ -67,6 +67,15 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
             format!("do not go on with {topic} before you know why; ask its owner over another way")
         }),
         Failure::PeerChanged { name, now, .. } => peer_remedy(name, now),
+        Failure::Waiting { .. } => {
+            "it goes on once you are let in; `sealmq sub --wait` stays until then".to_owned()
+        }
+        Failure::Denied { .. } | Failure::Closed { .. } => {
+            "its owner can let you in by hand: `sealmq grant`, over there".to_owned()
+        }
+        Failure::NotAllowed { topic, .. } => {
+            format!("`sealmq members '{topic}'` says who is owner and admin")
+        }
         Failure::TwoKeys { .. } => "`sealmq ca revoke` does that, on the CA's host".to_owned(),
         Failure::UnknownClients(_) => "`sealmq ping --as NAME` connects once".to_owned(),
         Failure::TooLarge { .. } => "publish it in parts".to_owned(),

@@ -56,9 +56,25 @@ pub fn unmatched(filter: &TopicFilter, others: u32) -> String {
     format!("no topic of yours matches {filter} yet{others}; waiting for one")
 }
 
+/// A filter matches topics of others as well.
+pub fn not_yours(filter: &TopicFilter, others: u32) -> String {
+    let topics = if others == 1 { "1 topic".to_owned() } else { format!("{others} topics") };
+    format!(
+        "{filter} also matches {topics} of which you are no member: `sealmq topics --all` shows them, \
+         `sealmq sub TOPIC` asks to join one"
+    )
+}
+
+/// Messages of before one joined, of a topic whose history is since-join.
+pub fn unreadable(topic: &TopicName) -> String {
+    format!("{topic}: messages from before you joined are left out, you have no key for them")
+}
+
 pub fn unbelieved(fault: &Integrity) -> String {
     let place = fault.offset.map_or(String::new(), |offset| format!(", offset {offset}"));
-    let sender = fault.sender.as_ref().map_or(String::new(), |sender| format!(", said to be of {sender}"));
+    let number = fault.counter.map_or(String::new(), |counter| format!(", number {counter}"));
+    let sender = fault.sender.as_ref();
+    let sender = sender.map_or(String::new(), |sender| format!(", said to be of {sender}{number}"));
     let stopped = if fault.stopped { "; the topic is given up" } else { "" };
     let remedy = remedies::fault_remedy(&fault.topic, &fault.fault);
     let remedy = remedy.map_or(String::new(), |remedy| format!("\n  {}", remedy.replace('\n', "\n  ")));

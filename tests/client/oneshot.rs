@@ -99,7 +99,7 @@ fn no_such_topic_and_not_a_member() {
         assert_eq!(ended.code, 1, "{line}: {ended:?}");
         assert!(ended.err.contains("sealmq create 'absent'"), "{line}: {}", ended.err);
     }
-    for line in ["sub -t mine -e", "pub -t mine -m x", "members mine"] {
+    for line in ["pub -t mine -m x", "members mine"] {
         let ended = town.run("bob", line);
         assert_eq!(ended.code, 5, "{line}: {ended:?}");
         assert!(ended.err.contains("not a member of mine"), "{line}: {}", ended.err);
@@ -125,10 +125,10 @@ fn topics_and_members() {
     let town = Town::new();
     town.topic("b/shared");
     town.good("alice", "create a/mine --only-me --durability memory --retain-count 7 --retain-age 2h");
-    assert_eq!(town.good("alice", "topics"), "a/mine\nb/shared\n");
-    assert_eq!(town.good("alice", "topics b/#"), "b/shared\n");
-    assert_eq!(town.good("bob", "topics"), "b/shared\n");
-    assert_eq!(town.good("bob", "topics --all"), "a/mine\nb/shared\n");
+    assert_eq!(town.good("alice", "topics"), "a/mine    owner\nb/shared  owner\n");
+    assert_eq!(town.good("alice", "topics b/# --names"), "b/shared\n");
+    assert_eq!(town.good("bob", "topics"), "b/shared  member\n");
+    assert_eq!(town.good("bob", "topics --all --names"), "a/mine\nb/shared\n");
     let table = town.good("alice", "topics -v");
     assert!(table.contains("7 or 64 MiB, 2h"), "{table}");
     let members = town.good("bob", "members b/shared");

@@ -20,7 +20,7 @@ fn a_script_runs_line_by_line() {
     assert_eq!(ended.code, 0, "{ended:?}");
     let lines: Vec<&str> = ended.out.lines().collect();
     assert_eq!(lines[0], "created home/kitchen for 2 members");
-    assert!(lines.contains(&"home/kitchen"), "{lines:?}");
+    assert!(lines.contains(&"home/kitchen  owner"), "{lines:?}");
     assert!(lines.iter().any(|l| l.starts_with("bob") && l.contains("member")), "{lines:?}");
     assert!(lines.iter().any(|l| l.starts_with("the broker answered in")), "{lines:?}");
     assert!(lines.iter().any(|l| l.starts_with("connected to broker at 127.0.0.1:")), "{lines:?}");

@@ -9,10 +9,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
 use sealmq::base::Wall;
 use sealmq::crypto::cert::issue::Issuer;
-use sealmq::crypto::cert::pem;
-use sealmq::crypto::cert::testing::{Seeded, World, world_at};
+use sealmq::crypto::cert::testing::{Seeded, World, key, world_at};
+use sealmq::crypto::cert::{Role, pem};
 use sealmq::crypto::key::PrivateKey;
 use tempfile::TempDir;
 
@@ -90,6 +91,22 @@ impl Town {
         fs::write(path, pem::certificate_to_pem(der)).expect("a certificate is written");
     }
 
+    /// What `sealmq ca revoke` does, on the CA's host, for the certificate of a name; and the broker hears of it.
+    pub fn revoke(&self, name: &str) {
+        let (_, der) = self.world.client(name);
+        let certificate = self.world.verified(&der, Role::Client);
+        let list = self.world.crl(&[*certificate.serial()], 2);
+        fs::write(self.path("certs/ca.crl"), pem::crl_to_pem(&list)).expect("a list is written");
+        self.hang_up();
+    }
+
+    /// Gives a name another key, with a certificate of the same CA. A broker that runs is not told.
+    pub fn reissue(&self, name: &str) {
+        let certificate = self.world.issue(name, "other-ca", Role::Client, &[]);
+        self.write_key(name, &key("other-ca"));
+        self.write_certificate(name, certificate.der());
+    }
+
     /// A revocation list on which nobody is.
     fn write_crl(&self) {
         let issuer = Issuer::new(&self.world.ca_key, &self.world.ca_cert_der).expect("they belong together");
@@ -111,6 +128,11 @@ impl Town {
         let line = lines.recv_timeout(PATIENCE).expect("it says where it listens");
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         self.port = port.expect("an address with its port");
+    }
+
+    /// Has the broker read its files again.
+    pub fn hang_up(&self) {
+        signal(self.broker.as_ref().expect("it runs"), Signal::HUP);
     }
 
     /// Ends the broker at once, without a goodbye.
@@ -203,6 +225,21 @@ impl Running {
         drop(self.child.stdin.take());
     }
 
+    /// Waits until it has printed a line with this text.
+    pub fn prints(&self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub fn interrupt(&self) {
+        signal(&self.child, Signal::INT);
+    }
+
     /// Stops reading its output, as `head` does.
     pub fn close_output(&mut self) {
         let (_, nothing) = channel();
@@ -230,6 +267,11 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has a number");
+    kill_process(pid, signal).expect("it runs");
 }
 
 /// Runs a command to its end.

@@ -155,6 +155,49 @@ fn somebody_new_is_asked_about() {
 }
 
 #[test]
+fn a_topic_is_deleted_by_typing_its_name() {
+    let town = Town::new();
+    town.topic("home/door");
+    let mut one_shot = Terminal::start(&town, "alice", "delete home/door");
+    one_shot.expect("home/door has 0 messages and 2 members; nothing of it can be brought back.");
+    one_shot.expect("Type home/door to delete it:");
+    one_shot.type_in("yes\n");
+    one_shot.expect("was not deleted: that was not its name");
+    assert!(!one_shot.wait());
+    let mut shell = Terminal::start(&town, "alice", "shell");
+    shell.expect("alice@127.0.0.1> ");
+    shell.type_in("grant home/door carol\r");
+    shell.expect("  new");
+    shell.expect("Let them into home/door? [y/N]");
+    shell.type_in("y\r");
+    shell.expect("carol can read and publish; 3 members");
+    shell.expect("alice@127.0.0.1> ");
+    shell.type_in("delete home/door\r");
+    shell.expect("name> ");
+    shell.type_in("home/door\r");
+    shell.expect("deleted home/door");
+    shell.expect("alice@127.0.0.1> ");
+    shell.type_in("exit\r");
+    assert!(shell.wait());
+}
+
+#[test]
+fn a_request_shows_up_while_a_line_is_typed() {
+    let town = Town::new();
+    town.good("alice", "create home/door --only-me");
+    let mut shell = Terminal::start(&town, "alice", "shell");
+    shell.expect("connected to broker");
+    shell.expect("alice@127.0.0.1> ");
+    shell.type_in("publish home/door half a li");
+    shell.expect("half a li");
+    assert_eq!(town.run("bob", "sub home/door").code, 6);
+    shell.expect("asks to join home/door: grant home/door bob");
+    shell.expect("alice@127.0.0.1> publish home/door half a li");
+    shell.type_in("ne\r");
+    shell.expect("published to home/door");
+}
+
+#[test]
 fn a_broker_that_goes_away_and_comes_back() {
     let mut town = Town::new();
     let mut terminal = Terminal::start(&town, "alice", "shell");

@@ -17,6 +17,9 @@ pub struct Cursor {
     pub records_sent: Offset,
     /// Messages below are skipped, records are not. [`RECORDS_ONLY`]: all messages are.
     pub floor: Offset,
+    /// Where messages begin, while the records that there are go out before them: who was let in late finds
+    /// the keys of the past in a record behind it. Until then `floor` is the end of these records.
+    pub messages_from: Option<Offset>,
     /// Whether the client wants messages; which of its topic's listeners it stands among.
     pub subscribed: bool,
     pub status: Status,
@@ -64,12 +67,32 @@ impl Cursor {
             next: Offset(0),
             records_sent: Offset(0),
             floor: RECORDS_ONLY,
+            messages_from: None,
             subscribed: false,
             status: Status::CaughtUp,
             past_end: None,
             unannounced: Vec::new(),
             announced: Announced { numbers: [None; ANNOUNCED], oldest: 0 },
         }
+    }
+
+    /// Begins messages at `floor` of a log that ends at `end`, behind all records below that.
+    pub fn begin(&mut self, floor: Offset, end: Offset) {
+        self.floor = floor;
+        self.messages_from = None;
+        if floor != RECORDS_ONLY {
+            // What lies below the floor is records that were sent, or are still to be.
+            self.next = self.next.min(floor);
+            if floor < end {
+                self.floor = end;
+                self.messages_from = Some(floor);
+            }
+        }
+    }
+
+    /// The place from which the client has, or gets, messages.
+    pub fn place(&self) -> Offset {
+        self.messages_from.unwrap_or(self.next.max(self.floor))
     }
 
     /// Whether it stands in its connection's queue.

@@ -264,6 +264,12 @@ fn locate(
     out: &mut Outgoing<'_>,
     sent: &mut Sent,
 ) -> Place {
+    if cursor.next >= cursor.floor
+        && let Some(from) = cursor.messages_from.take()
+    {
+        (cursor.next, cursor.floor) = (from, from);
+        return Place::Moved;
+    }
     if cursor.next < cursor.floor {
         let record = topic.record_from(cursor.next.max(cursor.records_sent));
         let end = cursor.floor.min(topic.end);
@@ -297,7 +303,10 @@ fn locate(
 /// Says once that the past has been sent; false if there is no room.
 fn tell_caught_up(cursor: &mut Cursor, handle: TopicHandle, out: &mut Outgoing<'_>) -> bool {
     let Some(end) = cursor.past_end else { return true };
-    if cursor.next < end || (cursor.subscribed && cursor.next < cursor.floor) {
+    if cursor.next < end
+        || cursor.messages_from.is_some()
+        || (cursor.subscribed && cursor.next < cursor.floor)
+    {
         return true;
     }
     if !out.push(&BrokerFrame::CaughtUp { topic: handle, next: cursor.next }) {
@@ -411,7 +420,7 @@ fn send_message(
 pub fn lag(seat: &Seat, topics: &super::topic::TopicTable) -> (u64, usize) {
     let behind = seat.cursors().filter(|(_, cursor)| cursor.subscribed).filter_map(|(_, cursor)| {
         let end = topics.topic(cursor.topic)?.end;
-        Some(end.0.saturating_sub(cursor.next.max(cursor.floor).0))
+        Some(end.0.saturating_sub(cursor.place().0))
     });
     behind.fold((0, 0), |(most, count), lag| (most.max(lag), count + usize::from(lag > 0)))
 }

@@ -168,6 +168,7 @@ impl Processor {
         self.end_find(id, handle, RECORDS_ONLY);
         if let Some(cursor) = self.seat_mut(id).and_then(|seat| seat.cursor_mut(handle)) {
             cursor.floor = RECORDS_ONLY;
+            cursor.messages_from = None;
             cursor.past_end = None;
             if let Status::Fetched(_) = cursor.status {
                 cursor.status = Status::Ready;

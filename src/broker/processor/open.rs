@@ -76,11 +76,7 @@ impl Processor {
         let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         let Some(topic) = self.topics.topic(cursor.topic) else { return };
-        cursor.floor = floor;
-        if floor != RECORDS_ONLY {
-            // What lies below the floor is records that were sent, or are still to be.
-            cursor.next = cursor.next.min(floor);
-        }
+        cursor.begin(floor, topic.end);
         cursor.past_end = Some(topic.end);
         if !cursor.is_queued() {
             seat.ready.push_back(handle);
@@ -148,7 +144,7 @@ impl Processor {
         let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
         let Some(cursor) = seat.cursor(handle) else { return };
         let Some(topic) = self.topics.topic(cursor.topic) else { return };
-        let start = if !cursor.subscribed { topic.end } else { cursor.next.max(cursor.floor) };
+        let start = if !cursor.subscribed { topic.end } else { cursor.place() };
         seat.answer(BrokerFrame::Topic {
             request,
             topic: handle,

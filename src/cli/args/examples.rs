@@ -9,14 +9,17 @@ Examples:
   sealmq shell                                     do all of it by hand
 
 Exit codes: 0 done, 1 other, 2 usage, 3 broker unreachable, 4 certificate or authentication refused,
-5 denied on the topic, 6 no topic key yet, 7 integrity, 27 timed out.";
+5 denied on the topic, 6 asked to join and not answered yet, 7 integrity: forged, or another key, owner or
+state than before, 27 timed out.";
 
 pub const CREATE: &str = "\
 Examples:
   sealmq create home/kitchen                       for all clients that the broker knows
   sealmq create home/door --to alice,bob           for these two, and you
   sealmq create notes --only-me                    for nobody else
-  sealmq create ci/builds --durability disk --retain-age 7d --retain-bytes 1GiB";
+  sealmq create news --policy open                 your client, or a steward, lets in who asks
+  sealmq create diary --only-me --recovery safe.crt    a key in a safe can read it, too
+  sealmq create ci/builds --history since-join --retain-age 7d --retain-bytes 1GiB";
 
 pub const PUB: &str = "\
 Examples:
@@ -32,13 +35,14 @@ Examples:
   sealmq sub -t home/kitchen                       all past messages, then new ones
   sealmq sub -t 'home/+/temperature' -v --from latest
   sealmq sub -t ci/builds --from since=2h -e       the last two hours, then exit
+  sealmq sub home/door --wait                      ask to join, and wait until you are let in
   sealmq sub -t home/kitchen -C 1 -W 10            one message, or exit code 27 after 10 s
   sealmq sub -t 'home/#' -F '%I %s %t: %p'         time, sender, topic and payload
   sealmq sub -t 'home/#' -J | jq .payload          one JSON object a line";
 
 pub const TOPICS: &str = "\
 Examples:
-  sealmq topics                                    names of the topics you can read
+  sealmq topics                                    the topics you can read, and what waits for you
   sealmq topics -v                                 with owner, size, offsets and retention
   sealmq topics --all 'home/#'                     also those you are no member of";
 
@@ -46,6 +50,64 @@ pub const MEMBERS: &str = "\
 Examples:
   sealmq members home/kitchen                      name, role and fingerprint of each
   sealmq members home/kitchen --as alice -h broker.lan";
+
+pub const REQUESTS: &str = "\
+Examples:
+  sealmq requests                                  who asks to join topics that you may change
+  sealmq requests home/door
+  sealmq requests 'home/#' -J | jq .name";
+
+pub const GRANT: &str = "\
+Examples:
+  sealmq grant home/door carol                     carol reads and publishes from now on
+  sealmq grant home/door carol dave --trust-new    also if their keys are new to this computer
+  sealmq grant home/door bob --admin               bob may let others in, and remove them";
+
+pub const DENY: &str = "\
+Examples:
+  sealmq deny home/door carol
+  sealmq deny home/door carol --because 'ask the landlord'
+
+Who was denied is let in only by `grant`, never by policy open.";
+
+pub const REVOKE: &str = "\
+Examples:
+  sealmq revoke home/door bob                      bob reads nothing that comes from now on
+  sealmq revoke --everywhere bob                   in all topics that you may change
+
+What was published before, bob could read, and still can. A key that was stolen is also revoked
+at the CA: sealmq ca revoke.";
+
+pub const ROTATE: &str = "\
+Examples:
+  sealmq rotate home/door                          when a member's computer may have leaked its key";
+
+pub const POLICY: &str = "\
+Examples:
+  sealmq policy home/door ask                      you are asked, and decide with grant or deny
+  sealmq policy home/door open                     your clients let in who asks; so does a steward
+  sealmq policy home/door closed                   nobody may ask; you can still grant";
+
+pub const RETENTION: &str = "\
+Examples:
+  sealmq retention home/door                       how much is kept
+  sealmq retention home/door --retain-age 7d       what is not said stays as it is";
+
+pub const DELETE: &str = "\
+Examples:
+  sealmq delete home/door                          asks for the name again
+  sealmq delete home/door --yes                    does not, for scripts";
+
+pub const FORGET: &str = "\
+Examples:
+  sealmq forget home/door                          the next time counts as the first
+
+Whoever forgets a topic takes its owner on the broker's word once more; `sub --owner NAME` insists.";
+
+pub const STEWARD: &str = "\
+Examples:
+  sealmq steward --as alice -h broker.lan          prints a line for each whom it lets in
+  sealmq steward -W 60                             at start-up, when the broker may come later";
 
 pub const PING: &str = "\
 Examples:

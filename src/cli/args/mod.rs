@@ -5,6 +5,7 @@
 
 mod examples;
 pub mod foreign;
+pub mod members;
 mod trust;
 
 use std::ffi::OsString;
@@ -92,6 +93,49 @@ pub enum Verb {
         #[command(flatten)]
         patience: Patience,
     },
+    /// Show who asks to join your topics
+    #[command(after_help = examples::REQUESTS)]
+    Requests(To<members::Requests>),
+    /// Let clients into a topic, or make its members admins
+    #[command(after_help = examples::GRANT)]
+    Grant(To<members::Grant>),
+    /// Turn clients away who ask to join a topic
+    #[command(after_help = examples::DENY)]
+    Deny(To<members::Deny>),
+    /// Remove members: a new key for the others, which those removed do not get
+    #[command(after_help = examples::REVOKE)]
+    Revoke(To<members::Revoke>),
+    /// Give a topic a new key, for the same members
+    #[command(after_help = examples::ROTATE)]
+    Rotate(To<OneTopic>),
+    /// Choose how others may join a topic
+    #[command(after_help = examples::POLICY)]
+    Policy(To<members::Policy>),
+    /// Choose how much of a topic is kept; without a choice, show it
+    #[command(after_help = examples::RETENTION)]
+    Retention(To<members::Keeping>),
+    /// Delete a topic with all that is in it
+    #[command(after_help = examples::DELETE)]
+    Delete(To<members::Delete>),
+    /// Forget a topic on this computer: what it was last seen as, and how far it was read
+    #[command(after_help = examples::FORGET)]
+    Forget {
+        topic: TopicName,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Stay connected and let into open topics who asks, for topics that you may change
+    ///
+    /// It also removes members whose certificates were revoked, with a new key for the others. It
+    /// must not run on the broker's host: whoever breaks into that host would then hold a key that
+    /// lets people in, and what the broker carries would be open to them.
+    #[command(after_help = examples::STEWARD)]
+    Steward {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        patience: Patience,
+    },
     /// Connect, ask the broker for a sign of life, and say how long it took
     #[command(after_help = examples::PING)]
     Ping {
@@ -148,7 +192,17 @@ impl Verb {
             | Verb::Members { access, .. }
             | Verb::Ping { access, .. }
             | Verb::Stats { access, .. }
+            | Verb::Forget { access, .. }
+            | Verb::Steward { access, .. }
             | Verb::Shell { access } => Some(access),
+            Verb::Requests(To { link, .. })
+            | Verb::Grant(To { link, .. })
+            | Verb::Deny(To { link, .. })
+            | Verb::Revoke(To { link, .. })
+            | Verb::Rotate(To { link, .. })
+            | Verb::Policy(To { link, .. })
+            | Verb::Retention(To { link, .. })
+            | Verb::Delete(To { link, .. }) => Some(&link.access),
             Verb::Pub(publish) => Some(&publish.access),
             Verb::Sub(subscribe) => Some(&subscribe.access),
             Verb::Fingerprint { .. }
@@ -208,6 +262,30 @@ pub struct Patience {
     pub wait: Option<Duration>,
 }
 
+/// What to do, and with which broker.
+#[derive(Clone, Debug, clap::Args)]
+pub struct To<What: clap::Args> {
+    #[command(flatten)]
+    pub what: What,
+    #[command(flatten)]
+    pub link: Dial,
+}
+
+/// Who one is, where the broker is, and how long it may be away.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Dial {
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// A topic's name.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OneTopic {
+    pub topic: TopicName,
+}
+
 /// A topic to be made; the shell's `create` takes the same.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NewTopic {
@@ -225,21 +303,17 @@ pub struct NewTopic {
     /// When a publish is answered: at once, or when it is on the broker's disk
     #[arg(long, value_enum, default_value_t = DurabilityArg::Memory)]
     pub durability: DurabilityArg,
-    /// Messages to keep [default: 10000]
-    #[arg(long, value_name = "COUNT")]
-    pub retain_count: Option<u64>,
-    /// Bytes to keep, such as 64MiB [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
-    pub retain_bytes: Option<u64>,
-    /// How long to keep messages, such as 12h or 7d [default: without end]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub retain_age: Option<Duration>,
+    /// How much is kept [default: 10000 messages or 64MiB, without end]
+    #[command(flatten)]
+    pub keep: members::Keep,
     /// How others may join: ask an owner, be let in by an owner's client, or not at all
     #[arg(long, alias = "join", value_enum, default_value_t = PolicyArg::Ask)]
     pub policy: PolicyArg,
     /// What of the past a later member can read
     #[arg(long, value_enum, default_value_t = HistoryArg::All)]
     pub history: HistoryArg,
+    #[command(flatten)]
+    pub recovery: members::Recovery,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -304,8 +378,11 @@ pub struct Source {
 /// `sub`.
 #[derive(Debug, clap::Args)]
 pub struct Subscribe {
+    /// The same as -t
+    #[arg(value_name = "FILTER", id = "positional", required_unless_present = "topic")]
+    pub positional: Vec<TopicFilter>,
     /// A topic, or a filter: + stands for one level, # for all that follow; may be repeated
-    #[arg(short, long = "topic", value_name = "FILTER", required = true)]
+    #[arg(short, long = "topic", id = "topic", value_name = "FILTER")]
     pub topics: Vec<TopicFilter>,
     /// Leave out topics that this filter matches; may be repeated
     #[arg(short = 'T', long, value_name = "FILTER")]
@@ -329,6 +406,15 @@ pub struct Subscribe {
     /// If a topic is not there yet, wait for it instead of failing
     #[arg(long)]
     pub wait_for_topic: bool,
+    /// If you are no member of a topic, ask to join and wait until you are, instead of exit code 6
+    #[arg(long)]
+    pub wait: bool,
+    /// Give a topic up unless this is its owner
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<Name>,
+    /// Exit with code 7 at the end if a message was forged, replayed, reordered or missing
+    #[arg(long)]
+    pub strict: bool,
     #[command(flatten)]
     pub output: SubOutput,
     /// Keep trying to reach the broker for so long, the first time
@@ -378,6 +464,9 @@ pub struct TopicList {
     /// Print a table of all that the broker knows of them
     #[arg(short, long)]
     pub verbose: bool,
+    /// Print names alone, one a line
+    #[arg(long, conflicts_with = "verbose")]
+    pub names: bool,
     /// Also those that you are no member of
     #[arg(short, long)]
     pub all: bool,

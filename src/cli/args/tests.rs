@@ -36,6 +36,16 @@ fn every_example_parses() {
         examples::SUB,
         examples::TOPICS,
         examples::MEMBERS,
+        examples::REQUESTS,
+        examples::GRANT,
+        examples::DENY,
+        examples::REVOKE,
+        examples::ROTATE,
+        examples::POLICY,
+        examples::RETENTION,
+        examples::DELETE,
+        examples::FORGET,
+        examples::STEWARD,
         examples::PING,
         examples::FINGERPRINT,
         examples::TRUST,
@@ -98,6 +108,41 @@ fn mosquittos_flags_are_taken_or_explained() {
     };
     let refused = publish.foreign.0.verdict().expect_err("refused");
     assert!(refused.contains("--insecure") && refused.contains("--repeat"), "{refused}");
+}
+
+#[test]
+fn a_filter_may_stand_with_or_without_its_flag() {
+    for (line, count) in [("sub a", 1), ("sub a -t b", 2), ("sub -t a -t b", 2), ("sub a b -e", 2)] {
+        let sub = sub(line);
+        assert_eq!(sub.positional.len() + sub.topics.len(), count, "{line}");
+    }
+    assert!(parse("sub -e").is_err());
+}
+
+#[test]
+fn members_are_changed_by_topic_and_name() {
+    for good in [
+        "grant a bob carol --admin",
+        "deny a bob --because no",
+        "revoke a bob carol",
+        "revoke --everywhere bob carol",
+        "rotate a",
+        "policy a closed",
+        "retention a",
+        "delete a --yes",
+        "forget a",
+        "requests",
+        "requests home/# -J",
+        "create a --recovery one.crt --recovery two.crt --only-me",
+        "steward -W 3",
+    ] {
+        assert!(parse(good).is_ok(), "{good}");
+    }
+    for bad in
+        ["grant a", "grant a/# bob", "deny a", "revoke", "revoke a", "revoke a --everywhere bob", "policy a"]
+    {
+        assert!(parse(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -3,19 +3,25 @@
 use std::time::Duration;
 
 use super::screen::message_line;
-use super::{Asked, Leaving, Online, Shell};
+use super::{Asked, Leaving, Online, Question, Shell};
 use crate::base::Mono;
 use crate::base::names::TopicFilter;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::printable;
 use crate::cli::tidings;
-use crate::cli::verbs::create::{NewReaders, Plan, QUESTION};
+use crate::cli::verbs::create::{Plan, QUESTION};
 use crate::cli::verbs::list::{member_lines, stat_lines, topic_lines};
 use crate::client::{Answer, Created, Disconnect, Event, Failure, Ticket};
 use crate::wire::values::TopicEntry;
 
 impl Shell {
     pub(super) fn hear(&mut self, event: Event) -> Result<(), CliError> {
+        if let Event::Requested(request) = &event {
+            self.vocabulary.add_client(request.name.as_str());
+        }
+        if let Some(line) = self.news.line(&event, self.link.now().mono, "") {
+            return self.screen.remark(&printable(&line));
+        }
         match event {
             Event::Message(message) => {
                 let line = message_line(&message, self.link.now().wall, self.screen.colours());
@@ -35,6 +41,11 @@ impl Shell {
                 self.behind.retain(|open| *open != topic);
                 self.screen.remark(&tidings::ended(&topic, code))?;
             }
+            Event::Integrity(fault) if !fault.fault.accuses() => {
+                if self.unreadable.insert(fault.topic.clone()) {
+                    self.screen.remark(&tidings::unreadable(&fault.topic))?;
+                }
+            }
             Event::Integrity(fault) => {
                 if fault.stopped {
                     self.behind.retain(|open| *open != fault.topic);
@@ -43,6 +54,7 @@ impl Shell {
                 self.failure = Some(CliError::new(Exit::Integrity, tidings::unbelieved(&fault)));
             }
             Event::Connected(connected) => {
+                self.session_began = connected.time;
                 self.screen.remark(&tidings::back(&connected))?;
                 self.online = Online::Yes { broker: connected.broker.to_string() };
                 self.news();
@@ -94,7 +106,7 @@ impl Shell {
         let heard = match result {
             Ok(answer) => self.answered(asked, answer),
             Err(_) if quiet => Ok(()),
-            Err(failure) => Err(failure.into()),
+            Err(failure) => self.refused(asked, failure),
         };
         match heard {
             Ok(()) if quiet => Ok(()),
@@ -111,8 +123,7 @@ impl Shell {
         match (asked, answer) {
             (Asked::Readers(topic), Answer::Clients(clients)) => {
                 self.vocabulary.set_clients(clients.iter().map(|c| c.name.to_string()));
-                let new = NewReaders::choose(&topic, self.interactive);
-                let plan = Plan::new(&topic, clients, self.link.fingerprint, self.link.pins(), new)?;
+                let plan = self.plan(&topic, clients)?;
                 let must_ask = plan.must_ask(&topic);
                 self.propose(plan, must_ask)
             }
@@ -120,10 +131,7 @@ impl Shell {
             (Asked::Subscribe(filter), Answer::Subscribed { matched, others, .. }) => {
                 self.subscribed(&filter, matched, others)
             }
-            (Asked::Unsubscribe(filter), _) => {
-                self.vocabulary.remove_filter(filter.as_str());
-                self.screen.remark(&format!("no longer subscribed to {filter}"))
-            }
+            (Asked::Unsubscribe { filter, forget }, _) => self.unsubscribed(&filter, forget),
             (Asked::Publish, Answer::Published { topic, offset, .. }) => {
                 let place = offset.map_or("stored before".to_owned(), |offset| format!("offset {offset}"));
                 self.screen.remark(&format!("published to {topic}, {place}"))
@@ -143,6 +151,15 @@ impl Shell {
             (Asked::Ping, Answer::Pong { round_trip }) => {
                 self.screen.say(&format!("the broker answered in {}", tidings::took(round_trip)))
             }
+            (asked, answer @ (Answer::Asked(_) | Answer::Requests(_) | Answer::Amended(_))) => {
+                self.membership_answered(asked, answer)
+            }
+            (asked @ (Asked::Grantees(_) | Asked::Everywhere(_) | Asked::Keeping(_)), answer) => {
+                self.membership_answered(asked, answer)
+            }
+            (asked @ (Asked::Kept | Asked::DeleteWhat(_) | Asked::Delete), answer) => {
+                self.membership_answered(asked, answer)
+            }
             (Asked::Words, Answer::Topics(topics)) => {
                 self.learn(&topics);
                 Ok(())
@@ -156,18 +173,13 @@ impl Shell {
     }
 
     fn propose(&mut self, plan: Plan, must_ask: bool) -> Result<(), CliError> {
-        for remark in &plan.remarks {
+        for remark in &plan.readers.remarks {
             self.screen.remark(&printable(remark))?;
         }
         if must_ask {
             self.screen.say("It will be readable by you and:")?;
-            for line in plan.lines() {
-                self.screen.say(&format!("  {line}"))?;
-            }
-            self.screen.say(QUESTION)?;
-            self.question = Some(plan);
-            self.set_prompt();
-            return Ok(());
+            let lines = plan.lines();
+            return self.put(Question::Create(plan), &lines, QUESTION);
         }
         self.make(plan).map(drop)
     }
@@ -181,8 +193,9 @@ impl Shell {
     fn subscribed(&mut self, filter: &TopicFilter, matched: u32, others: u32) -> Result<(), CliError> {
         match filter.exact() {
             Some(topic) if matched == 0 && others > 0 => {
-                self.link.core().unsubscribe(filter.clone());
-                return Err(Failure::NotMember(topic).into());
+                let ticket = self.link.core().join(&topic);
+                self.asked.insert(ticket, Asked::Join(topic));
+                return Ok(());
             }
             Some(topic) if matched == 0 && !self.interactive => {
                 return Err(Failure::NoSuchTopic(topic).into());
@@ -195,10 +208,15 @@ impl Shell {
             1 => format!("subscribed to {filter}"),
             n => format!("subscribed to {filter}, {n} topics now"),
         };
-        self.screen.remark(&text)
+        self.screen.remark(&text)?;
+        match others {
+            0 => Ok(()),
+            _ if matched == 0 => Ok(()),
+            n => self.screen.remark(&tidings::not_yours(filter, n)),
+        }
     }
 
-    fn say_lines(&mut self, lines: &[String], none: &str) -> Result<(), CliError> {
+    pub(super) fn say_lines(&mut self, lines: &[String], none: &str) -> Result<(), CliError> {
         if lines.is_empty() && self.interactive {
             return self.screen.remark(none);
         }

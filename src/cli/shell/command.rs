@@ -48,11 +48,34 @@ pub enum Command {
     },
     /// Print a filter's messages no longer
     #[command(visible_alias = "unsub")]
-    Unsubscribe { filter: TopicFilter },
+    Unsubscribe {
+        filter: TopicFilter,
+        /// Also forget the topics that it matches on this computer: keys, owner, how far they were read
+        #[arg(long)]
+        forget: bool,
+    },
     /// List topics
     Topics(args::TopicList),
     /// Show who is a member of a topic
     Members { topic: TopicName },
+    /// Show who asks to join your topics
+    Requests(args::members::Requests),
+    /// Let clients into a topic, or make its members admins
+    Grant(args::members::Grant),
+    /// Turn clients away who ask to join a topic
+    Deny(args::members::Deny),
+    /// Remove members: a new key for the others, which those removed do not get
+    Revoke(args::members::Revoke),
+    /// Give a topic a new key, for the same members
+    Rotate { topic: TopicName },
+    /// Choose how others may join a topic
+    Policy(args::members::Policy),
+    /// Choose how much of a topic is kept; without a choice, show it
+    Retention(args::members::Keeping),
+    /// Delete a topic with all that is in it
+    Delete(args::members::Delete),
+    /// Forget a topic on this computer: what it was last seen as, and how far it was read
+    Forget { topic: TopicName },
     /// Ask the broker for a sign of life
     Ping,
     /// Show the broker's counters

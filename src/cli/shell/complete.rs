@@ -43,6 +43,14 @@ impl Vocabulary {
         self.with(|words| words.clients = clients.collect());
     }
 
+    pub fn add_client(&self, name: &str) {
+        self.with(|words| words.clients.insert(name.to_owned()));
+    }
+
+    pub fn remove_topic(&self, topic: &str) {
+        self.with(|words| words.topics.remove(topic));
+    }
+
     pub fn filters(&self) -> Vec<String> {
         self.with(|words| words.filters.iter().cloned().collect())
     }
@@ -70,16 +78,29 @@ impl Words {
         match (command.as_str(), last) {
             ("subscribe", "--from") => START_WORDS.map(str::to_owned).to_vec(),
             ("create", "--to") => self.more_clients(typed),
+            ("revoke", "--everywhere") => self.clients(),
+            ("policy", _) if earlier.len() == 2 => POLICIES.map(str::to_owned).to_vec(),
             ("help", _) => command::names(),
             ("create", _) => flags,
+            _ if typed.starts_with('-') && command != "publish" => flags,
             ("unsubscribe", _) => self.filters.iter().cloned().collect(),
             // What is behind the topic is text.
             ("publish", _) if earlier.len() > 1 && !last.starts_with('-') => Vec::new(),
-            ("publish" | "members", _) => self.topics.iter().cloned().collect(),
-            ("subscribe" | "topics", _) if typed.starts_with('-') => flags,
-            ("subscribe" | "topics", _) => self.topics.iter().cloned().collect(),
+            ("grant" | "deny" | "revoke", _) if earlier.len() > 1 => self.clients(),
+            ("members" | "rotate" | "policy" | "retention" | "delete" | "forget", _) if earlier.len() > 1 => {
+                flags
+            }
+            (
+                "publish" | "members" | "subscribe" | "topics" | "requests" | "grant" | "deny" | "revoke"
+                | "rotate" | "policy" | "retention" | "delete" | "forget",
+                _,
+            ) => self.topics.iter().cloned().collect(),
             _ => flags,
         }
+    }
+
+    fn clients(&self) -> Vec<String> {
+        self.clients.iter().cloned().collect()
     }
 
     /// `alice,bo` is completed at its last name.
@@ -116,6 +137,7 @@ impl Validator for Completing {}
 
 impl Helper for Completing {}
 
+const POLICIES: [&str; 3] = ["ask", "open", "closed"];
 const START_WORDS: [&str; 5] = ["earliest", "latest", "last=", "since=", "offset="];
 
 #[cfg(test)]
@@ -128,7 +150,7 @@ mod tests {
         vocabulary.set_topics(["home/door", "home/kitchen", "my notes"].map(str::to_owned).into_iter());
         vocabulary.add_filter("home/#");
         vocabulary.set_clients(["alice", "bob"].map(str::to_owned).into_iter());
-        let cases: [(&str, usize, &[&str]); 13] = [
+        let cases: [(&str, usize, &[&str]); 20] = [
             ("pu", 0, &["publish", "pub"]),
             ("unk", 0, &[]),
             ("pub ho", 4, &["home/door", "home/kitchen"]),
@@ -140,6 +162,13 @@ mod tests {
             ("sub home/door --from l", 21, &["latest", "last="]),
             ("create a --to alice,b", 14, &["alice,bob"]),
             ("create a --dur", 9, &["--durability"]),
+            ("gr", 0, &["grant"]),
+            ("grant home/d", 6, &["home/door"]),
+            ("grant home/door b", 16, &["bob"]),
+            ("grant home/door bob --a", 20, &["--admin"]),
+            ("revoke --everywhere a", 20, &["alice"]),
+            ("policy home/door o", 17, &["open"]),
+            ("unsub home/# --f", 13, &["--forget"]),
             ("help memb", 5, &["members"]),
             ("frobnicate ", 11, &[]),
         ];

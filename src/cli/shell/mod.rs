@@ -6,31 +6,36 @@ mod answers;
 pub mod command;
 mod complete;
 mod input;
+mod members;
 mod obey;
 mod screen;
 pub mod words;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::base::Mono;
-use crate::base::names::{TopicFilter, TopicName};
+use crate::base::names::{Name, TopicFilter, TopicName};
+use crate::base::{Mono, Wall};
 use crate::cli::access::Base;
+use crate::cli::args::members::{Grant, Keeping, Requests};
 use crate::cli::args::{self, Access};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::link::Link;
+use crate::cli::membership::{Change, News};
 use crate::cli::output::printable;
 use crate::cli::verbs::create::Plan;
+use crate::cli::verbs::readers::Readers;
 use crate::client::{Event, Ticket};
 use complete::Vocabulary;
 use input::{Input, Typed};
 use screen::Screen;
 
 pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
-    let link = Link::prepare(base, access)?;
+    let mut link = Link::prepare(base, access)?;
+    link.core().watch(true);
     let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     let colours = io::stdout().is_terminal() && !base.around.no_color;
     let vocabulary = Vocabulary::default();
@@ -55,6 +60,10 @@ pub fn run(base: &Base, access: &Access) -> Result<(), CliError> {
         interactive,
         asked: HashMap::new(),
         question: None,
+        news: News::default(),
+        unreadable: BTreeSet::new(),
+        session_began: Wall(0),
+        removed: 0,
         line: interactive.then_some(0),
         online: Online::Not { said: None, since: None },
         behind: Vec::new(),
@@ -73,8 +82,16 @@ struct Shell {
     interactive: bool,
     /// Requests that are not answered yet.
     asked: HashMap<Ticket, Asked>,
-    /// A topic that waits for a yes.
-    question: Option<Plan>,
+    /// What waits for the person's word.
+    question: Option<Question>,
+    /// Of those who ask to join.
+    news: News,
+    /// Topics whose past is for those who were there.
+    unreadable: BTreeSet<TopicName>,
+    /// The broker's clock when the session began.
+    session_began: Wall,
+    /// How many of the topics that a name is removed from everywhere it was in so far.
+    removed: usize,
     /// The line that is being seen to.
     line: Option<u64>,
     online: Online,
@@ -91,7 +108,31 @@ enum Asked {
     /// Whom the broker knows, for a topic about to be made.
     Readers(Box<args::NewTopic>),
     Subscribe(TopicFilter),
-    Unsubscribe(TopicFilter),
+    Unsubscribe {
+        filter: TopicFilter,
+        forget: bool,
+    },
+    /// To be let into a topic that was subscribed to.
+    Join(TopicName),
+    Requests(Requests),
+    /// Whom the broker knows, for a grant.
+    Grantees(Grant),
+    /// A change of members, and those who were shown for it.
+    Amend(Change, Readers),
+    /// The topics from which these are to be removed.
+    Everywhere(Vec<Name>),
+    /// One of these topics; the last one says if there was nothing to do.
+    OneOfAll {
+        names: Vec<Name>,
+        topics: usize,
+        is_last: bool,
+    },
+    /// A topic's retention, and what it is to be.
+    Keeping(Keeping),
+    Kept,
+    /// What would be gone.
+    DeleteWhat(TopicName),
+    Delete,
     Publish,
     Topics(args::TopicList),
     Members,
@@ -99,6 +140,13 @@ enum Asked {
     Stats,
     /// Words for completion, which nobody asked for.
     Words,
+}
+
+/// What a person was asked.
+enum Question {
+    Create(Plan),
+    Grant(Grant, Readers),
+    Delete(TopicName),
 }
 
 /// How the connection stands.
@@ -237,6 +285,7 @@ impl Shell {
     fn set_prompt(&self) {
         let link = &self.link;
         self.input.set_prompt(match (&self.question, &self.online) {
+            (Some(Question::Delete(_)), _) => "name> ".to_owned(),
             (Some(_), _) => "[y/N]> ".to_owned(),
             (None, Online::Yes { .. }) => format!("{}@{}> ", link.name, link.address.host),
             (None, Online::Not { .. }) => format!("{} (offline)> ", link.name),

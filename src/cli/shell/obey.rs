@@ -1,20 +1,24 @@
 //! What the shell does at each command.
 
 use super::command::{self, Command};
-use super::{Asked, Course, Online, Shell};
+use super::{Asked, Course, Online, Question, Shell};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::cli::args;
+use crate::cli::args::members::{Grant, Policy, Revoke};
 use crate::cli::error::CliError;
+use crate::cli::membership::Change;
 use crate::cli::payload;
 use crate::cli::units::Place;
-use crate::cli::verbs::create::{self, NewReaders, Plan};
-use crate::client::Ticket;
+use crate::cli::verbs::create::{self, Plan};
+use crate::cli::verbs::readers::{self, NewReaders, Readers};
+use crate::cli::verbs::{members, topic};
+use crate::client::{KnownClient, Ticket};
 
 impl Shell {
     /// Does what a line says, or begins to. An open question is answered by it.
     pub(super) fn obey(&mut self, text: &str) -> Result<Course, CliError> {
-        if let Some(plan) = self.question.take() {
-            return self.decide(plan, text);
+        if let Some(question) = self.question.take() {
+            return self.decide(question, text);
         }
         match command::parse(text).map_err(CliError::usage)? {
             Some(command) => self.act(command),
@@ -28,9 +32,39 @@ impl Shell {
             Command::Create(topic) => return self.create(topic),
             Command::Subscribe { filters, more, from } => return self.subscribe(filters, more, from),
             Command::Publish { words, topic, message } => return self.publish(words, topic, message),
-            Command::Unsubscribe { filter } => (core.unsubscribe(filter.clone()), Asked::Unsubscribe(filter)),
+            Command::Unsubscribe { filter, forget } => {
+                (core.unsubscribe(filter.clone()), Asked::Unsubscribe { filter, forget })
+            }
             Command::Topics(list) => (core.topics(list.filter.clone()), Asked::Topics(list)),
             Command::Members { topic } => (core.members(&topic), Asked::Members),
+            Command::Requests(what) => (core.requests(what.filter.clone()), Asked::Requests(what)),
+            Command::Grant(grant) => (core.known_clients(), Asked::Grantees(grant)),
+            Command::Deny(deny) => {
+                members::check_reason(&deny.because)?;
+                let ticket = core.deny(&deny.topic, deny.names, &deny.because);
+                (ticket, Asked::Amend(Change::Deny, Readers::default()))
+            }
+            Command::Revoke(Revoke { topic: Some(topic), names, .. }) => {
+                (core.revoke(&topic, names), Asked::Amend(Change::Revoke, Readers::default()))
+            }
+            Command::Revoke(Revoke { everywhere, .. }) => {
+                (core.topics(members::all()), Asked::Everywhere(everywhere))
+            }
+            Command::Rotate { topic } => {
+                (core.rotate(&topic), Asked::Amend(Change::Rotate, Readers::default()))
+            }
+            Command::Policy(Policy { topic, policy }) => {
+                let join = policy.into();
+                let ticket = core.set_join_policy(&topic, join);
+                (ticket, Asked::Amend(Change::Policy(join), Readers::default()))
+            }
+            Command::Retention(keeping) => (core.topics(exactly(&keeping.topic)), Asked::Keeping(keeping)),
+            Command::Delete(delete) if delete.yes => (core.delete(&delete.topic), Asked::Delete),
+            Command::Delete(delete) if self.interactive => {
+                (core.topics(exactly(&delete.topic)), Asked::DeleteWhat(delete.topic))
+            }
+            Command::Delete(delete) => return Err(topic::must_be_sure(&delete.topic)),
+            Command::Forget { topic } => return self.forget(&topic),
             Command::Ping => (core.ping(), Asked::Ping),
             Command::Stats => (core.stats(), Asked::Stats),
             Command::Whoami => return self.whoami(),
@@ -81,12 +115,19 @@ impl Shell {
 
     fn create(&mut self, topic: args::NewTopic) -> Result<Course, CliError> {
         if topic.only_me {
-            let plan =
-                Plan::new(&topic, Vec::new(), self.link.fingerprint, self.link.pins(), NewReaders::Include)?;
+            let plan = self.plan(&topic, Vec::new())?;
             return self.make(plan);
         }
         let ticket = self.link.core().known_clients();
         self.ask(ticket, Asked::Readers(Box::new(topic)))
+    }
+
+    /// Whom a new topic would be for.
+    pub(super) fn plan(&self, topic: &args::NewTopic, clients: Vec<KnownClient>) -> Result<Plan, CliError> {
+        let link = &self.link;
+        let recovery = create::recovery_keys(topic, link.trust(), link.now().wall)?;
+        let new_readers = NewReaders::choose(topic.trust_new, self.interactive);
+        Plan::new(topic, clients, recovery, link.fingerprint, link.pins(), new_readers)
     }
 
     pub(super) fn make(&mut self, plan: Plan) -> Result<Course, CliError> {
@@ -94,14 +135,36 @@ impl Shell {
         self.ask(ticket, Asked::Create(Box::new(plan)))
     }
 
-    /// The person has answered whether somebody new may read the topic.
-    fn decide(&mut self, plan: Plan, answer: &str) -> Result<Course, CliError> {
+    pub(super) fn let_in(&mut self, grant: &Grant, plan: Readers) -> Result<Course, CliError> {
+        let ticket = self.link.core().grant(&grant.topic, grant.names.clone(), members::role(grant));
+        self.ask(ticket, Asked::Amend(Change::Grant, plan))
+    }
+
+    /// The person has answered.
+    fn decide(&mut self, question: Question, answer: &str) -> Result<Course, CliError> {
         self.set_prompt();
-        if create::is_yes(answer) {
-            return self.make(plan);
+        match question {
+            Question::Create(plan) if readers::is_yes(answer) => return self.make(plan),
+            Question::Create(plan) => {
+                self.screen.remark(&format!("{} was not made", plan.request().name))?;
+            }
+            Question::Grant(grant, plan) if readers::is_yes(answer) => return self.let_in(&grant, plan),
+            Question::Grant(grant, _) => {
+                self.screen.remark(&format!("nobody was let into {}", grant.topic))?;
+            }
+            Question::Delete(topic) => {
+                topic::check_typed(&topic, answer)?;
+                let ticket = self.link.core().delete(&topic);
+                return self.ask(ticket, Asked::Delete);
+            }
         }
-        self.screen.remark(&format!("{} was not made", plan.request().name))?;
         Ok(Course::Done)
+    }
+
+    fn forget(&mut self, topic: &TopicName) -> Result<Course, CliError> {
+        let line = topic::forgotten(&self.link, topic);
+        self.link.core().forget(topic);
+        self.screen.remark(&line).map(|()| Course::Done)
     }
 
     fn whoami(&mut self) -> Result<Course, CliError> {
@@ -118,4 +181,9 @@ impl Shell {
         );
         self.screen.say(&text).map(|()| Course::Done)
     }
+}
+
+/// The filter for one topic.
+fn exactly(topic: &TopicName) -> TopicFilter {
+    TopicFilter::parse(topic.as_str()).expect("a topic's name is a filter for it alone")
 }

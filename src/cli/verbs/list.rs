@@ -9,7 +9,7 @@ use crate::cli::error::CliError;
 use crate::cli::link::Link;
 use crate::cli::output::{Output, note, table};
 use crate::cli::units::{show_bytes, show_duration};
-use crate::client::{Answer, Members};
+use crate::client::{Answer, MemberRole, Members};
 use crate::wire::values::{Durability, Stat, TopicEntry};
 
 pub fn topics(
@@ -91,13 +91,20 @@ pub fn ping(base: &Base, count: u32, access: &Access, patience: Patience) -> Res
     Ok(())
 }
 
-/// Names, or a table of all there is to say.
+/// Each topic with what one is in it and what waits for one; or names alone, or all there is to say.
 pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String> {
     let shown = topics.iter().filter(|topic| list.all || topic.role.is_some());
-    if !list.verbose {
+    if list.names {
         return shown.map(|topic| topic.name.to_string()).collect();
     }
-    let head = ["TOPIC", "YOU", "OWNER", "MEMBERS", "MESSAGES", "SIZE", "OFFSETS", "STORED", "KEPT"];
+    if !list.verbose {
+        let row = |topic: &TopicEntry| vec![topic.name.to_string(), role(topic), to_do(topic)];
+        return table(&shown.map(row).collect::<Vec<_>>());
+    }
+    let head = [
+        "TOPIC", "YOU", "OWNER", "POLICY", "HISTORY", "MEMBERS", "MESSAGES", "SIZE", "OFFSETS", "STORED",
+        "KEPT", "TO DO",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(shown.map(topic_row));
     table(&rows)
@@ -106,8 +113,10 @@ pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String>
 fn topic_row(topic: &TopicEntry) -> Vec<String> {
     vec![
         topic.name.to_string(),
-        topic.role.map_or("-".to_owned(), |role| role.to_string()),
+        role(topic),
         topic.owner.to_string(),
+        topic.join.to_string(),
+        topic.history.to_string(),
         topic.members.to_string(),
         topic.messages.to_string(),
         show_bytes(topic.bytes),
@@ -118,7 +127,23 @@ fn topic_row(topic: &TopicEntry) -> Vec<String> {
         }
         .to_owned(),
         kept(topic),
+        to_do(topic),
     ]
+}
+
+fn role(topic: &TopicEntry) -> String {
+    topic.role.map_or("-".to_owned(), |role| role.to_string())
+}
+
+/// What waits for owner and admins; the broker tells nobody else.
+fn to_do(topic: &TopicEntry) -> String {
+    let requests = match topic.requests {
+        0 => None,
+        1 => Some("1 asks to join".to_owned()),
+        n => Some(format!("{n} ask to join")),
+    };
+    let rotate = topic.rotate_due.then(|| "rotate due".to_owned());
+    requests.into_iter().chain(rotate).collect::<Vec<_>>().join(", ")
 }
 
 fn kept(topic: &TopicEntry) -> String {
@@ -133,8 +158,12 @@ fn kept(topic: &TopicEntry) -> String {
 /// Name, role and fingerprint of each, as the topic's verified records say.
 pub fn member_lines(members: &Members) -> Vec<String> {
     let row = |m: &crate::client::Member| {
-        let me = if m.me { "you" } else { "" };
-        vec![m.name.to_string(), m.role.to_string(), m.fingerprint.to_string(), me.to_owned()]
+        let remark = match m.role {
+            MemberRole::Recovery => "recovery key, never connects",
+            _ if m.me => "you",
+            _ => "",
+        };
+        vec![m.name.to_string(), m.role.to_string(), m.fingerprint.to_string(), remark.to_owned()]
     };
     table(&members.members.iter().map(row).collect::<Vec<_>>())
 }
@@ -181,14 +210,22 @@ mod tests {
 
     #[test]
     fn topics_as_names_and_as_a_table() {
-        let list =
-            |verbose, all| args::TopicList { filter: TopicFilter::parse("#").expect("good"), verbose, all };
-        let topics = [entry("a", true), entry("b", false)];
-        assert_eq!(topic_lines(&list(false, false), &topics), ["a"]);
-        assert_eq!(topic_lines(&list(false, true), &topics), ["a", "b"]);
+        let list = |verbose, all| args::TopicList {
+            filter: TopicFilter::parse("#").expect("good"),
+            verbose,
+            names: false,
+            all,
+        };
+        let topics = [entry("a", true), TopicEntry { requests: 0, ..entry("b", false) }];
+        assert_eq!(topic_lines(&list(false, false), &topics), ["a  member  2 ask to join"]);
+        assert_eq!(topic_lines(&list(false, true), &topics)[1], "b  -");
+        let names = args::TopicList { names: true, ..list(false, true) };
+        assert_eq!(topic_lines(&names, &topics), ["a", "b"]);
+        let due = TopicEntry { rotate_due: true, requests: 1, ..entry("a", true) };
+        assert_eq!(topic_lines(&list(false, false), &[due]), ["a  member  1 asks to join, rotate due"]);
         let table = topic_lines(&list(true, true), &topics);
         assert_eq!(table.len(), 3);
-        for word in ["member", "alice", "1.5 KiB", "2..9", "disk", "10000 or 64 MiB, 1d"] {
+        for word in ["member", "alice", "1.5 KiB", "2..9", "disk", "10000 or 64 MiB, 1d", "ask", "all"] {
             assert!(table[1].contains(word), "{word}: {}", table[1]);
         }
         assert!(!table[2].contains("member"), "{}", table[2]);

@@ -3,6 +3,11 @@
 pub mod create;
 pub mod fingerprint;
 pub mod list;
+pub mod members;
 pub mod publish;
+pub mod readers;
+pub mod requests;
+pub mod steward;
 pub mod subscribe;
+pub mod topic;
 pub mod trust;

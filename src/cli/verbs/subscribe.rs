@@ -1,23 +1,27 @@
-//! `sub`: prints past and new messages until something says that it is enough.
+//! `sub`: prints past and new messages until something says that it is enough. Asks to join where one is
+//! no member.
 
-use std::collections::BTreeSet;
+mod printer;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::base::Mono;
 use crate::base::names::{TopicFilter, TopicName};
+use crate::base::{Mono, Wall};
 use crate::cli::access::Base;
-use crate::cli::args::{SubOutput, Subscribe};
+use crate::cli::args::Subscribe;
 use crate::cli::error::{CliError, Exit};
-use crate::cli::format::{Format, Shown};
 use crate::cli::link::{CONNECT_TIME, Link};
-use crate::cli::output::{Output, note, printable_bytes};
-use crate::cli::tidings;
+use crate::cli::membership::{self, News};
+use crate::cli::output::{Output, note};
 use crate::cli::units::show_duration;
-use crate::client::{Answer, Event, Failure, Integrity, Message, Ticket};
+use crate::cli::{format, tidings};
+use crate::client::{Answer, Asked, Event, Failure, Integrity, Message, Ticket};
 use crate::net::hangup::on_hangup;
+use printer::Printer;
 
 pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
     for line in sub.foreign.0.verdict().map_err(CliError::usage)? {
@@ -25,10 +29,17 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
     }
     let mut link = Link::prepare(base, &sub.access)?;
     let deadline = sub.timeout.map(|time| link.now().mono + time);
-    connect(&mut link, &sub)?;
+    let session_began = connect(&mut link, &sub)?;
     let start = sub.from.start(link.now().wall);
+    let mut filters = std::mem::take(&mut sub.positional);
+    filters.append(&mut sub.topics);
+    if let Some(owner) = &sub.owner {
+        filters.iter().for_each(|filter| link.core().expect_owners(filter.clone(), owner.clone()));
+    }
+    // Whoever may change a topic hears of those who ask to join, and lets them into open ones.
+    link.core().watch(true);
     let open_requests =
-        sub.topics.drain(..).map(|filter| (link.core().subscribe(filter.clone(), start), filter)).collect();
+        filters.into_iter().map(|filter| (link.core().subscribe(filter.clone(), start), filter)).collect();
     let output = Output::new();
     let gone = watch_reader(&output, &link);
     let printer = Printer::new(&sub.output, output);
@@ -45,12 +56,19 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
         away: false,
         printed: 0,
         unbelieved: 0,
+        unreadable: BTreeSet::new(),
+        stopped: 0,
+        session_began,
+        joins: Vec::new(),
+        waiting: BTreeMap::new(),
+        news: News::default(),
     };
     subscriber.run()
 }
 
 /// The first connect; -W is the end of it, too.
-fn connect(link: &mut Link, sub: &Subscribe) -> Result<(), CliError> {
+/// Returns the broker's time then.
+fn connect(link: &mut Link, sub: &Subscribe) -> Result<Wall, CliError> {
     let patience = sub.wait_for_broker.unwrap_or_default();
     let at_most = patience.max(CONNECT_TIME);
     let timeout = sub.timeout.filter(|timeout| *timeout < at_most);
@@ -59,7 +77,7 @@ fn connect(link: &mut Link, sub: &Subscribe) -> Result<(), CliError> {
         Err(error) if timeout.is_some() && error.exit() == Exit::Unreachable && patience > Duration::ZERO => {
             Err(CliError::new(Exit::TimedOut, error.to_string()))
         }
-        other => other.map(drop),
+        other => other.map(|connected| connected.time),
     }
 }
 
@@ -96,8 +114,19 @@ struct Subscriber {
     /// The connection is lost, and that was said.
     away: bool,
     printed: u64,
-    /// What did not verify.
+    /// Messages that did not verify, or are missing.
     unbelieved: u64,
+    /// Topics whose past is for those who were there.
+    unreadable: BTreeSet<TopicName>,
+    /// Topics that were given up since somebody lies.
+    stopped: u64,
+    /// The broker's clock when the session began.
+    session_began: Wall,
+    /// Requests to join that are not answered yet.
+    joins: Vec<(Ticket, TopicName)>,
+    /// Topics that we have asked to join, and when to ask again whether it was denied.
+    waiting: BTreeMap<TopicName, Mono>,
+    news: News,
 }
 
 /// Whether it goes on.
@@ -120,18 +149,16 @@ impl Subscriber {
             Ok(()) => {}
         }
         self.link.leave();
-        if self.unbelieved > 0 {
-            return Err(CliError::new(
-                Exit::Integrity,
-                format!("{} did not verify, see above", self.unbelieved),
-            ));
+        let counted = if self.sub.strict { self.unbelieved + self.stopped } else { self.stopped };
+        if counted > 0 {
+            return Err(CliError::new(Exit::Integrity, format!("{counted} did not verify, see above")));
         }
         result
     }
 
     fn follow(&mut self) -> Result<(), CliError> {
         loop {
-            while let Some(event) = self.link.next_ready()? {
+            while let Some(event) = self.link.next_or_notice(Some(self.link.now().mono))? {
                 if self.hear(event)? == Course::Enough {
                     return Ok(());
                 }
@@ -139,7 +166,7 @@ impl Subscriber {
             }
             // Nothing is there to be done: what was printed is to be seen now.
             self.printer.output.flush()?;
-            match self.link.next(self.deadline)? {
+            match self.link.next_or_notice(self.wake_up())? {
                 Some(event) => {
                     if self.hear(event)? == Course::Enough {
                         return Ok(());
@@ -147,6 +174,23 @@ impl Subscriber {
                 }
                 None => self.check()?,
             }
+            self.ask_again();
+        }
+    }
+
+    /// When there is something to do, even if nothing comes.
+    fn wake_up(&self) -> Option<Mono> {
+        self.waiting.values().copied().chain(self.deadline).min()
+    }
+
+    /// A denial is told only to whoever asks again.
+    fn ask_again(&mut self) {
+        let now = self.link.now().mono;
+        let due: Vec<TopicName> =
+            self.waiting.iter().filter(|(_, at)| now >= **at).map(|(topic, _)| topic.clone()).collect();
+        for topic in due {
+            self.waiting.insert(topic.clone(), now + ASK_AGAIN);
+            self.joins.push((self.link.core().join(&topic), topic));
         }
     }
 
@@ -163,18 +207,29 @@ impl Subscriber {
     }
 
     fn hear(&mut self, event: Event) -> Result<Course, CliError> {
+        if let Some(line) = self.news.line(&event, self.link.now().mono, "sealmq ") {
+            self.tell(&line);
+            return Ok(self.course());
+        }
         match event {
+            Event::Notice(notice) => note(&notice.to_string()),
             Event::Message(message) => return self.message(&message),
             Event::Answer { ticket, result } => self.answered(ticket, result)?,
             Event::Opened(opened) => {
                 tidings::start(&opened).iter().for_each(|line| self.tell(line));
+                if self.waiting.remove(&opened.topic).is_some() {
+                    self.tell(&format!("you are a member of {} now", opened.topic));
+                }
                 self.behind.insert(opened.topic.clone());
                 self.open.insert(opened.topic);
             }
             Event::CaughtUp { topic, .. } => {
                 self.behind.remove(&topic);
             }
-            Event::Gap { topic, from, to } => self.tell(&tidings::gap(&topic, from, to)),
+            Event::Gap { topic, from, to } => match self.printer.takes_events() {
+                true => self.printer.event(&format::gap_line(&topic, from, to))?,
+                false => self.tell(&tidings::gap(&topic, from, to)),
+            },
             Event::Integrity(fault) => self.unbelieved(&fault)?,
             Event::Ended { topic, code } => {
                 self.tell(&tidings::ended(&topic, code));
@@ -187,6 +242,7 @@ impl Subscriber {
             }
             Event::Connected(connected) => {
                 self.away = false;
+                self.session_began = connected.time;
                 self.tell(&tidings::back(&connected));
             }
             _ => {}
@@ -196,7 +252,7 @@ impl Subscriber {
 
     /// Whether what -e and -E wait for has come.
     fn course(&self) -> Course {
-        let subscribed = self.open_requests.is_empty();
+        let subscribed = self.open_requests.is_empty() && self.joins.is_empty() && self.waiting.is_empty();
         let caught_up = subscribed && self.behind.is_empty();
         if self.sub.exit_when_subscribed && subscribed || self.sub.exit_when_caught_up && caught_up {
             Course::Enough
@@ -218,19 +274,58 @@ impl Subscriber {
     }
 
     fn answered(&mut self, ticket: Ticket, result: Result<Answer, Failure>) -> Result<(), CliError> {
+        if let Some(at) = self.joins.iter().position(|(open, _)| *open == ticket) {
+            let (_, topic) = self.joins.remove(at);
+            return self.join_answered(topic, result);
+        }
         let Some(at) = self.open_requests.iter().position(|(open, _)| *open == ticket) else { return Ok(()) };
         let (_, filter) = self.open_requests.remove(at);
-        if let Answer::Subscribed { matched: 0, others, .. } = result? {
-            self.unmatched(&filter, others)?;
+        let answer = result?;
+        self.filters.push(filter.clone());
+        match answer {
+            Answer::Subscribed { matched: 0, others, .. } => self.unmatched(&filter, others),
+            Answer::Subscribed { others: others @ 1.., .. } => {
+                self.tell(&tidings::not_yours(&filter, others));
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        self.filters.push(filter);
+    }
+
+    fn join_answered(&mut self, topic: TopicName, result: Result<Answer, Failure>) -> Result<(), CliError> {
+        match result {
+            Ok(Answer::Asked(asked)) => self.asked(&asked),
+            // It was granted meanwhile: it opens by itself.
+            Ok(_) | Err(Failure::AlreadyMember(_)) => Ok(()),
+            Err(failure) => {
+                self.waiting.remove(&topic);
+                Err(failure.into())
+            }
+        }
+    }
+
+    fn asked(&mut self, asked: &Asked) -> Result<(), CliError> {
+        if !self.sub.wait {
+            return Err(membership::asked_error(asked, self.session_began));
+        }
+        let again = self.link.now().mono + ASK_AGAIN;
+        // Being let in may have been heard of before the answer.
+        let is_news = !self.open.contains(&asked.topic)
+            && !self.waiting.contains_key(&asked.topic)
+            && self.waiting.insert(asked.topic.clone(), again).is_none();
+        if is_news {
+            self.tell(&format!("{}; waiting", membership::asked(asked, self.session_began)));
+        }
         Ok(())
     }
 
     /// No topic yet. A filter may wait for one; a name most likely was mistyped.
     fn unmatched(&mut self, filter: &TopicFilter, others: u32) -> Result<(), CliError> {
         match filter.exact() {
-            Some(topic) if others > 0 => Err(Failure::NotMember(topic).into()),
+            Some(topic) if others > 0 => {
+                self.joins.push((self.link.core().join(&topic), topic));
+                Ok(())
+            }
             Some(topic) if !self.sub.wait_for_topic => {
                 let error = CliError::from(Failure::NoSuchTopic(topic));
                 Err(CliError::new(error.exit(), error.to_string())
@@ -244,12 +339,28 @@ impl Subscriber {
     }
 
     fn unbelieved(&mut self, fault: &Integrity) -> Result<(), CliError> {
-        self.unbelieved += 1;
-        // That is never left unsaid.
-        note(&tidings::unbelieved(fault));
+        if !fault.fault.accuses() {
+            // That is as the owner wants it; once is enough.
+            if self.unreadable.insert(fault.topic.clone()) {
+                self.tell(&tidings::unreadable(&fault.topic));
+            }
+            return Ok(());
+        }
+        match fault.stopped {
+            true => self.stopped += 1,
+            false => self.unbelieved += 1,
+        }
+        if self.printer.takes_events() {
+            self.printer.event(&format::integrity_line(fault))?;
+        }
         if fault.stopped {
             let (topic, why) = (fault.topic.clone(), fault.fault.clone());
+            // If that is the end, it is said with what mends it.
             self.give_up(&fault.topic, || Failure::Integrity(topic, why))?;
+        }
+        // It is never left unsaid.
+        if !self.printer.takes_events() {
+            note(&tidings::unbelieved(fault));
         }
         Ok(())
     }
@@ -272,37 +383,5 @@ impl Subscriber {
     }
 }
 
-/// Prints messages in their format.
-struct Printer {
-    format: Format,
-    newline: bool,
-    /// What is on a terminal is shown as text.
-    escape: bool,
-    output: Output,
-    line: Vec<u8>,
-}
-
-impl Printer {
-    fn new(args: &SubOutput, output: Output) -> Printer {
-        let format = match &args.format {
-            _ if args.json => Format::json(),
-            Some(format) => format.clone(),
-            None => Format::plain(args.verbose),
-        };
-        // Whoever gives a format may have put escape sequences into it.
-        let escape = output.is_terminal && args.format.is_none();
-        Printer { format, newline: !args.no_newline, escape, output, line: Vec::new() }
-    }
-
-    fn print(&mut self, message: &Message) -> Result<(), CliError> {
-        self.line.clear();
-        self.format.render(&Shown::from(message), &mut self.line);
-        if self.escape {
-            self.line = printable_bytes(&self.line).into_bytes();
-        }
-        if self.newline {
-            self.line.push(b'\n');
-        }
-        self.output.write(&self.line)
-    }
-}
+/// Whoever waits to be let in asks so often whether that was denied.
+const ASK_AGAIN: Duration = Duration::from_secs(60);

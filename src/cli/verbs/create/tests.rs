@@ -41,7 +41,8 @@ fn known(people: &[(&str, u8)]) -> Pins {
 
 fn plan(line: &str, clients: &[KnownClient], who: &[(&str, u8)], can_ask: bool) -> Result<Plan, CliError> {
     let topic = typed(line);
-    Plan::new(&topic, clients.to_vec(), ME, &known(who), NewReaders::choose(&topic, can_ask))
+    let new_readers = NewReaders::choose(topic.trust_new, can_ask);
+    Plan::new(&topic, clients.to_vec(), Vec::new(), ME, &known(who), new_readers)
 }
 
 fn chosen(plan: &Plan) -> Vec<&str> {
@@ -57,7 +58,11 @@ fn all_known_clients_but_oneself() {
     let clients = [client("alice", 0xee), client("bob", 1), client("carol", 2), bad("dave", 3)];
     let plan = plan("create a/b", &clients, &[("bob", 1), ("carol", 2)], false).expect("a plan");
     assert_eq!(chosen(&plan), ["bob", "carol"]);
-    assert!(plan.remarks[0].contains("dave") && plan.remarks[0].contains("revoked"), "{:?}", plan.remarks);
+    assert!(
+        plan.readers.remarks[0].contains("dave") && plan.readers.remarks[0].contains("revoked"),
+        "{:?}",
+        plan.readers.remarks
+    );
     assert!(!plan.must_ask(&typed("create a/b")));
 }
 
@@ -66,7 +71,9 @@ fn the_new_are_left_out_unless_trusted_or_asked_about() {
     let clients = [client("bob", 1), client("carol", 2)];
     let silent = plan("create a", &clients, &[("bob", 1)], false).expect("a plan");
     assert_eq!(chosen(&silent), ["bob"]);
-    assert!(silent.remarks[0].contains("carol 0202") && silent.remarks[0].contains("--trust-new"));
+    assert!(
+        silent.readers.remarks[0].contains("carol 0202") && silent.readers.remarks[0].contains("--trust-new")
+    );
     assert!(!silent.must_ask(&typed("create a")));
 
     let trusting = plan("create a --trust-new", &clients, &[("bob", 1)], false).expect("a plan");
@@ -121,14 +128,15 @@ fn two_keys_in_force_stop_it_and_are_both_shown() {
 fn only_me_asks_nobody() {
     let plan = plan("create a --only-me", &[client("bob", 1)], &[], false).expect("a plan");
     assert_eq!(plan.request.members, MemberChoice::OnlyMe);
-    assert!(plan.readers.is_empty() && plan.remarks.is_empty());
+    assert!(plan.readers.list.is_empty() && plan.readers.remarks.is_empty());
 }
 
 #[test]
 fn what_was_made_is_held_against_what_was_chosen() {
     let topic = typed("create a --trust-new");
-    let nobody = Pins::default();
-    let plan = Plan::new(&topic, vec![client("bob", 1)], ME, &nobody, NewReaders::Include).expect("a plan");
+    let plan =
+        Plan::new(&topic, vec![client("bob", 1)], Vec::new(), ME, &Pins::default(), NewReaders::Include)
+            .expect("a plan");
     let member = |name: &str, byte, me| Member {
         name: Name::parse(name).expect("a good name"),
         fingerprint: Fingerprint([byte; 32]),
