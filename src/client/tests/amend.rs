@@ -15,6 +15,9 @@ use crate::crypto::cert::testing::{NOON, Seeded, key, name};
 use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::values::{ClientEntry, RefuseCode};
 
+/// Whether a failure is the one that it should be.
+type IsIt = fn(&Failure) -> bool;
+
 /// A record that the broker was given, with its wraps.
 struct Given {
     request: RequestId,
@@ -164,7 +167,7 @@ fn only_who_may_is_let_do_it() {
 
 #[test]
 fn who_is_let_in_must_have_one_good_key_and_the_one_that_is_pinned() {
-    let cases: [(&[(&str, &str)], fn(&Failure) -> bool); 4] = [
+    let cases: [(&[(&str, &str)], IsIt); 4] = [
         (&[], |f| matches!(f, Failure::UnknownClients(names) if names.len() == 1)),
         (&[("bob", "bob")], |f| matches!(f, Failure::UnknownClients(_))),
         (&[("carol", "carol"), ("carol", "bob")], |f| matches!(f, Failure::TwoKeys { .. })),
@@ -188,7 +191,7 @@ fn who_is_let_in_must_have_one_good_key_and_the_one_that_is_pinned() {
 
 #[test]
 fn a_member_s_certificate_that_is_wrong_or_missing_stops_a_rotation() {
-    let lies: [(&str, fn(&Failure) -> bool); 4] = [
+    let lies: [(&str, IsIt); 4] = [
         ("carol", |f| matches!(f, Failure::WrongCertificates { .. }) && f.exit_code() == 7),
         ("nobody", |f| matches!(f, Failure::BadClient { name, .. } if name.as_str() == "bob")),
         ("torn", |f| matches!(f, Failure::WrongCertificates { .. })),

@@ -11,6 +11,9 @@ use crate::crypto::cert::testing::{NOON, Seeded, key, name};
 use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::values::{ClientEntry, Durability, JoinEntry, RefuseCode, Retention, TopicEntry};
 
+/// Whether an answer is the one that it should be.
+type IsIt = fn(&Result<Answer, Failure>) -> bool;
+
 fn entry(id: TopicId, owner_seen: Wall) -> TopicEntry {
     TopicEntry {
         name: topic("a/b"),
@@ -61,7 +64,7 @@ fn listed(rig: &mut Rig) -> (RequestId, bool) {
 
 #[test]
 fn who_asks_signs_which_topic_it_is() {
-    let answers: [(Option<RefuseCode>, fn(&Result<Answer, Failure>) -> bool); 5] = [
+    let answers: [(Option<RefuseCode>, IsIt); 5] = [
         (None, |r| matches!(r, Ok(Answer::Asked(Asked { owner_seen: Some(Wall(9)), .. })))),
         (
             Some(RefuseCode::Denied),
