@@ -13,6 +13,8 @@ mod commands;
 mod config;
 mod connection;
 mod handshakes;
+#[cfg(any(test, feature = "testing"))]
+pub mod lies;
 mod output;
 mod processor;
 mod report;
@@ -75,6 +77,9 @@ pub struct Broker {
     shutting_down: bool,
     last_turn: Now,
     counters: Counters,
+    /// Of a broker that is to be caught.
+    #[cfg(any(test, feature = "testing"))]
+    liar: Option<Box<dyn lies::Liar>>,
 }
 
 /// What a driver is to do.
@@ -121,6 +126,8 @@ impl Broker {
             shutting_down: false,
             last_turn: now,
             counters: Counters::default(),
+            #[cfg(any(test, feature = "testing"))]
+            liar: None,
         }
     }
 

@@ -44,6 +44,8 @@ impl Broker {
         }
         let mut buffer = Vec::new();
         let start = live.sealer.begin(&mut buffer);
+        #[cfg(any(test, feature = "testing"))]
+        let frames_start = buffer.len();
         let mut outgoing = Outgoing::new(&mut buffer, seal_bodies);
         let closes = connection.closing.take();
         match &closes {
@@ -58,6 +60,13 @@ impl Broker {
         if is_empty {
             return;
         }
+        #[cfg(any(test, feature = "testing"))]
+        let bodies = match &mut self.liar {
+            Some(liar) => {
+                super::lies::retell(&mut **liar, &live.peer.fingerprint(), &mut buffer, frames_start, bodies)
+            }
+            None => bodies,
+        };
         live.sealer.finish(&mut buffer, start, now.wall, &random_array(&mut *self.entropy));
         out.push(buffer);
         bodies.into_iter().for_each(|body| out.push_shared(body));

@@ -124,7 +124,19 @@ impl Creation {
         Ok(more)
     }
 
+    /// Whether a client of this name is to become a member: the broker may answer with others, too.
+    fn wants(&self, name: &Name) -> bool {
+        match &self.request.members {
+            MemberChoice::Only(names) => names.contains(name),
+            MemberChoice::AllKnown => true,
+            MemberChoice::OnlyMe => false,
+        }
+    }
+
     fn judge(&mut self, certificate: Certificate, trust: &Trust, now: Wall) {
+        if !self.wants(certificate.name()) {
+            return;
+        }
         match trust.judge(&certificate, now) {
             Ok(()) => self.found.push(certificate),
             Err(fault) => self.skipped.push(Skipped {

@@ -118,12 +118,12 @@ pub struct Client {
     subscriptions: Vec<Subscription>,
     /// Requests for the next session.
     waiting: VecDeque<Ask>,
-    /// Whether requests to join are followed.
-    watch: Option<Watch>,
     /// Our publisher ids, and the keys that sign for them.
     signing: Signing,
     /// Others' that were verified.
     senders: Senders,
+    /// Whether requests to join are followed.
+    watch: Option<Watch>,
     /// Attempts since the last good session.
     attempts: u32,
     was_connected: bool,
@@ -169,9 +169,9 @@ impl Client {
             watched: BTreeSet::new(),
             subscriptions: Vec::new(),
             waiting: VecDeque::new(),
-            watch: None,
             signing: Signing::default(),
             senders: Senders::default(),
+            watch: None,
             attempts: 0,
             was_connected: false,
             exit_deadline: None,

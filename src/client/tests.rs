@@ -15,3 +15,4 @@ mod senders;
 mod session;
 mod subscribe;
 mod topic;
+mod vectors;

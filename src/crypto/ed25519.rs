@@ -28,7 +28,11 @@ const CONTEXT: &[u8] = b"sealmq/1 message\0";
 impl MessageSigner {
     /// Draws 32 bytes.
     pub fn generate(entropy: &mut dyn Entropy) -> MessageSigner {
-        let seed = Secret32::random(entropy);
+        MessageSigner::from_seed(Secret32::random(entropy))
+    }
+
+    /// The key of a seed (RFC 8032, section 5.1.5: the private key).
+    pub fn from_seed(seed: Secret32) -> MessageSigner {
         MessageSigner { key: SigningKey::from_bytes(seed.expose()) }
     }
 

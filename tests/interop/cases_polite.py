@@ -239,7 +239,7 @@ def _(world: World) -> None:
         got = [m.content for m in bob.receive_past(name)]
         must(got == [b"a", b"b", b"c", b"d"], f"the log holds {got}")
         # The same id of another client is another id.
-        bob.publisher = publisher
+        bob.publisher = mq.Publisher.new(world.bob, publisher.id)
         must(bob.publish(bob.open(name), b"e") > offsets[-1], "bob's counter 0 was taken for alice's")
 
 
@@ -321,8 +321,13 @@ def _(world: World) -> None:
     with world.client("alice") as alice:
         name = world.topic_name()
         alice.create(name, ["bob"])
-        entry = next((entry for entry in alice.list_topics("#") if entry[0] == name), None)
-        must(entry is not None and entry[1:4] == (True, "alice", 2), f"topic entry {entry}")
+        entry = next((entry for entry in alice.list_topics("#") if entry.name == name), None)
+        must(entry is not None and entry.topic_id == alice.entry(name).topic_id, f"topic entry {entry}")
+        must((entry.role, entry.owner, entry.members) == (mq.ROLE_OWNER, "alice", 2), f"topic entry {entry}")
+        must(entry.owner_fingerprint == world.alice.fingerprint, "another owner")
+        must(abs(entry.owner_seen - mq.now_ms()) < 60_000, "the owner was not seen just now")
+        must((entry.join_policy, entry.history) == (mq.JOIN_CLOSED, mq.HISTORY_ALL), "another policy")
+        must((entry.first, entry.next, entry.messages, entry.oldest) == (2, 2, 0, 0), f"topic entry {entry}")
         stats = alice.answer(alice.request("GetStats"), "Stats").stats
         must(bool(stats), "no statistics")
         if alice.welcome.crl:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the independent Python client against the vectors and against a real broker.
+# Runs the independent Python client against the vectors, against lies, and against a real broker.
 #
 #   tests/interop/run.sh [FOLDER]      FOLDER holds sealmqd and sealmq; default: target/debug, built first
 #
@@ -38,14 +38,16 @@ if ! usable "$python"; then
 fi
 
 export PYTHONDONTWRITEBYTECODE=1
-vectors=0 broker=0
+vectors=0 lies=0 broker=0
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 "$python" "$here/vectors_check.py" "$root/tests/vectors" | tee -a "$output" || vectors=$?
+"$python" "$here/lies_check.py" | tee -a "$output" || lies=$?
+"$python" "$here/lies_check.py" | tee -a "$output" || lies=$?
 "$python" "$here/test_interop.py" --sealmqd "$binaries/sealmqd" --sealmq "$binaries/sealmq" | tee -a "$output" || broker=$?
 
-# Both write a last line of their own; one that is missing was not run to its end.
+# Each writes a last line of their own; one that is missing was not run to its end.
 awk '/^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3; parts++ }
-     END { if (parts != 2) failed += 2 - parts; printf "%d passed, %d failed\n", passed, failed; exit !(passed && !failed) }' "$output" ||
+     END { if (parts != 3) failed += 3 - parts; printf "%d passed, %d failed\n", passed, failed; exit !(passed && !failed) }' "$output" ||
     exit 1
-exit $((vectors || broker))
+exit $((vectors || lies || broker))

@@ -32,7 +32,7 @@ PUB_TO = ["pub", *DAVE, "-t", "{topic}"]
 PUB = [*PUB_TO, "-m", "{text}"]
 SUB = ["sub", *DAVE, "-t", "{topic}"]
 
-CLIENTS = ("alice", "bob", "carol", "dave", "mallory")
+CLIENTS = ("alice", "bob", "carol", "dave", "erin", "mallory")
 
 
 class Failed(Exception):
@@ -72,12 +72,20 @@ class World:
         return os.environ | {"SEALMQ_HOME": str(self.home), "HOME": str(self.home)}
 
     def command(self, arguments: list[str], **values: str) -> list[str]:
-        values |= {"home": str(self.home), "host": self.host, "port": str(self.port)}
+        values = {"home": str(self.home), "host": self.host, "port": str(self.port)} | values
         return [self.sealmq, *(argument.format(**values) for argument in arguments)]
 
     def run(self, arguments: list[str], **values: str) -> str:
         """Runs a sealmq command to its end; gives its standard output."""
         return self.run_bytes(arguments, **values).decode()
+
+    def try_run(self, arguments: list[str], **values: str) -> tuple[int, str, str]:
+        """Runs a sealmq command that need not end well: exit code, standard output and error."""
+        done = subprocess.run(
+            self.command(arguments, **values), cwd=self.home, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, timeout=15,
+        )
+        return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
     def run_bytes(self, arguments: list[str], given: bytes = b"", **values: str) -> bytes:
         """The same, with `given` as standard input."""
@@ -163,12 +171,14 @@ class World:
         return f"interop/t{self.serial}"
 
     @contextlib.contextmanager
-    def client(self, name: str) -> Iterator[Client]:
+    def client(self, name: str, clean: bool = True) -> Iterator[Client]:
+        """A client's session; if it is to be `clean`, the client has nothing to report at its end."""
         client = Client.connect(self.host, self.port, self.identities[name], self.ca)
         client.timeout = 10.0
         try:
             yield client
-            must(not client.dropped, f"{name} dropped messages: {client.dropped[:1]}")
+            must(not (clean and client.dropped), f"{name} dropped messages: {client.dropped[:1]}")
+            must(not (clean and client.missing), f"{name} missed messages: {client.missing[:1]}")
         finally:
             client.close()
 
@@ -179,6 +189,12 @@ class World:
             client.timeout = 3.0
             client.ping()
             must(client.exit().code == 0, "a polite client was not let go with code 0")
+
+
+def flip(data: bytes, at: int = -1) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
 
 
 def refuse_code(action: Callable[[], object]) -> int | None:
@@ -314,7 +330,7 @@ class RawSession(Raw):
         self.outgoing = mq.Direction(self.handshake.send_key)
         self.incoming = mq.Direction(self.handshake.receive_key)
         self.pending: list[Frame] = []
-        self.wait("Welcome")
+        self.welcome = self.wait("Welcome")
 
     def frames(self, *frames: Frame) -> None:
         self.write(self.outgoing.seal(frames))
@@ -359,6 +375,10 @@ class RawSession(Raw):
         fields = {"slot": slot, "topic": handle, "epoch": 0, "counter": counter, "body": body}
         self.frames(Frame("Publish", fields))
 
+    def name_publisher(self, publisher: mq.Publisher) -> None:
+        fields = {"slot": 0, "publisher": publisher.id, "delegation": publisher.delegation}
+        self.frames(Frame("Publisher", fields))
+
     def topic(self) -> int:
         """Opens a fresh topic and names a publisher in slot 0; gives the topic's handle."""
         name = self.world.topic_name()
@@ -367,8 +387,8 @@ class RawSession(Raw):
             "request": 1, "name": name, "durability": 0, "retention": (0, 0, 0),
             "genesis": new.genesis, "delta": new.delta,
         }
-        publisher = {"slot": 0, "publisher": os.urandom(16), "delegation": b""}
-        self.frames(Frame("Wraps", {"wraps": new.wraps}), Frame("Create", create), Frame("Publisher", publisher))
+        self.frames(Frame("Wraps", {"wraps": new.wraps}), Frame("Create", create))
+        self.name_publisher(mq.Publisher.new(self.world.alice))
         return self.wait("Topic", "Refused").topic
 
 

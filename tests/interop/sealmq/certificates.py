@@ -141,8 +141,8 @@ def check_authority(authority: x509.AuthorityKeyIdentifier | None, ca: x509.Cert
         raise AuthenticationError("a certificate's authority key identifier is not the CA's")
 
 
-def check_crl(der: bytes, ca: x509.Certificate) -> tuple[int, set[int]]:
-    """Checks a revocation list; gives its number and the serial numbers on it."""
+def check_crl(der: bytes, ca: x509.Certificate) -> tuple[int, set[int], float]:
+    """Checks a revocation list; gives its number, the serial numbers on it, and until when it is in force."""
     try:
         crl = x509.load_der_x509_crl(der)
         authority = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
@@ -154,7 +154,7 @@ def check_crl(der: bytes, ca: x509.Certificate) -> tuple[int, set[int]]:
     check_authority(authority, ca)
     if crl.next_update_utc is None or number >= 2**64:
         raise AuthenticationError("a CRL has no next update, or too large a number")
-    return number, {entry.serial_number for entry in crl}
+    return number, {entry.serial_number for entry in crl}, crl.next_update_utc.timestamp()
 
 
 def check_host(certificate: x509.Certificate, host: str) -> None:

@@ -1,21 +1,19 @@
-"""Membership records, topic keys and message bodies (section 7 of the page)."""
+"""Membership records and topic keys: reading and checking them (sections 7.1 and 7.2 of the page)."""
 
 from __future__ import annotations
 
 import bisect
-import hmac
-import os
 from dataclasses import dataclass, field
-from typing import Iterable, Sequence
+from typing import Iterable
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from .certificates import Identity, common_name, fingerprint
-from .primitives import H, fernet_open, fernet_seal, kdf, oaep_open, oaep_seal, pss_sign, pss_verify, sha256
+from .certificates import common_name, fingerprint
+from .primitives import H, fernet_open, fernet_seal, kdf, oaep_open, pss_sign, pss_verify, sha256
 from .wire import (
-    MAX_ADDED, MAX_BODY, MAX_CONTENT, MAX_MEMBERS, MAX_RECORD, AuthenticationError, ProtocolError, Reader, bytes16,
-    check_name, check_topic_name, now_ms, str8, str16, u8, u16, u32, u64,
+    MAX_ADDED, MAX_MEMBERS, MAX_RECORD, AuthenticationError, ProtocolError, Reader, bytes16, check_because, check_name,
+    check_topic_name, str8, str16, u8, u16, u32, u64,
 )
 
 ROLE_MEMBER, ROLE_ADMIN, ROLE_RECOVERY, ROLE_OWNER = 0, 1, 2, 3
@@ -55,6 +53,15 @@ class Epoch:
     key: bytes | None = None
 
 
+@dataclass(frozen=True)
+class State:
+    """What a record at this offset leaves in force."""
+
+    offset: int
+    epoch: int
+    members: dict[bytes, Member]
+
+
 @dataclass
 class Genesis:
     name: str
@@ -74,7 +81,7 @@ class Delta:
     time: int
     added: list[tuple[bytes, str, int]] = field(default_factory=list)
     removed: list[bytes] = field(default_factory=list)
-    denied: list[bytes] = field(default_factory=list)
+    denied: list[tuple[bytes, str]] = field(default_factory=list)
     changed: list[tuple[bytes, int]] = field(default_factory=list)
     join_policy: int = JOIN_UNCHANGED
     epoch: tuple[int, bytes, bytes] | None = None  # number, commitment, previous key
@@ -102,7 +109,7 @@ def encode_delta(delta: Delta, key: rsa.RSAPrivateKey) -> bytes:
         u8(1), u8(1), delta.topic_id, u32(delta.number), delta.previous, delta.signer, u64(delta.time),
         u16(len(delta.added)), *(who + str8(name) + u8(role) for who, name, role in delta.added),
         u16(len(delta.removed)), *delta.removed,
-        u16(len(delta.denied)), *delta.denied,
+        u16(len(delta.denied)), *(who + str16(because) for who, because in delta.denied),
         u16(len(delta.changed)), *(who + u8(role) for who, role in delta.changed),
         u8(delta.join_policy),
     ]
@@ -134,7 +141,7 @@ def parse_record(record: bytes) -> tuple[Genesis | Delta, bytes, bytes]:
         parsed = Delta(reader.take(32), reader.u32(), reader.take(32), reader.take(32), reader.u64())
         parsed.added = reader.list(lambda: (reader.take(32), check_name(reader.str8()), reader.u8()))
         parsed.removed = reader.list(lambda: reader.take(32))
-        parsed.denied = reader.list(lambda: reader.take(32))
+        parsed.denied = reader.list(lambda: (reader.take(32), check_because(reader.str16())))
         parsed.changed = reader.list(lambda: (reader.take(32), reader.u8()))
         parsed.join_policy = reader.u8()
         if reader.flag():
@@ -180,8 +187,10 @@ class Chain:
         self.members: dict[bytes, Member] = {}
         self.join_policy = self.history = 0
         self.epochs: dict[int, Epoch] = {}
-        self.were_members: set[bytes] = set()
-        self._epoch_from: list[tuple[int, int]] = []
+        self.barred: dict[bytes, str] = {}  # who was removed or denied, ever, and why
+        self.names: dict[str, bytes] = {}  # of all who ever were members, the latest of each name
+        self.signer: Signer | None = None  # of the newest record
+        self._states: list[State] = []
 
     @property
     def newest(self) -> Epoch:
@@ -189,6 +198,8 @@ class Chain:
 
     def apply(self, offset: int, record: bytes, wrap: bytes, signer: Signer) -> None:
         """Checks the next record and takes it over; the signer's certificate has been checked."""
+        if self._states and offset <= self._states[-1].offset:
+            raise ProtocolError("a record at an offset that was passed")
         parsed, signed, signature = parse_record(record)
         pss_verify(signer.key, "sealmq/1 topic record", signed, signature)
         if isinstance(parsed, Genesis):
@@ -197,8 +208,9 @@ class Chain:
             self._apply_delta(parsed, record, wrap, signer)
         self.head = sha256(record)
         self.number += 1
-        self.were_members.update(self.members)
-        self._epoch_from.append((offset, max(self.epochs, default=-1)))
+        self.signer = signer
+        self.names.update({member.name: who for who, member in self.members.items()})
+        self._states.append(State(offset, max(self.epochs, default=-1), self.members))
 
     def _apply_genesis(self, genesis: Genesis, record: bytes, signer: Signer) -> None:
         if self.number != -1:
@@ -241,6 +253,7 @@ class Chain:
             number, committed, previous = delta.epoch
             self.epochs[number] = Epoch(number, sha256(record), committed, previous)
         self.members = members
+        self.barred.update({who: "removed" for who in delta.removed} | dict(delta.denied))
         if delta.join_policy != JOIN_UNCHANGED:
             self.join_policy = delta.join_policy
         if wrap:
@@ -248,14 +261,15 @@ class Chain:
 
     def _check_lists(self, delta: Delta) -> None:
         added, changed = [who for who, _, _ in delta.added], [who for who, _ in delta.changed]
-        everyone = added + delta.removed + delta.denied + changed
+        denied = [who for who, _ in delta.denied]
+        everyone = added + delta.removed + denied + changed
         if not everyone and delta.join_policy == JOIN_UNCHANGED and delta.epoch is None:
             raise ProtocolError("a delta changes nothing")
         if len(everyone) != len(set(everyone)):
             raise ProtocolError("a delta names somebody twice")
         if len(delta.added) > MAX_ADDED or len(delta.denied) > MAX_ADDED:
             raise ProtocolError("a delta adds or denies too many")
-        if any(who in self.members for who in added + delta.denied):
+        if any(who in self.members for who in added + denied):
             raise ProtocolError("a delta adds or denies a member")
         for who in delta.removed + changed:
             if who not in self.members:
@@ -305,77 +319,12 @@ class Chain:
             sealing = kdf(key, self.topic_id + u32(epoch.number), "previous epoch")
             self._learn(before, fernet_open(sealing, epoch.previous))
 
-    def epoch_at(self, offset: int) -> int:
-        """The epoch that the newest record below `offset` of the log leaves in force; -1 if there is none."""
-        place = bisect.bisect_left(self._epoch_from, offset, key=lambda item: item[0])
-        return self._epoch_from[place - 1][1] if place else -1
+    def state_below(self, offset: int) -> State | None:
+        """What the newest record below `offset` of the log leaves in force; None if there is none."""
+        place = bisect.bisect_left(self._states, offset, key=lambda state: state.offset)
+        return self._states[place - 1] if place else None
 
-
-@dataclass
-class NewTopic:
-    """All that Create needs, and the topic's first key."""
-
-    genesis: bytes
-    delta: bytes
-    wraps: list[bytes]
-    topic_id: bytes
-    key: bytes
-
-
-def make_topic(
-    owner: Identity,
-    name: str,
-    members: Sequence[tuple[x509.Certificate, int]] = (),
-    join_policy: int = JOIN_CLOSED,
-    history: int = HISTORY_ALL,
-) -> NewTopic:
-    """Makes genesis, first delta and wraps for a topic of the owner and these members."""
-    genesis = encode_genesis(
-        Genesis(check_topic_name(name), os.urandom(32), owner.fingerprint, owner.name, join_policy, history), owner.key
-    )
-    topic_id, key = sha256(genesis), os.urandom(32)
-    certificates = {owner.fingerprint: owner.certificate}
-    everyone = [Member(owner.fingerprint, owner.name, ROLE_OWNER)]
-    added = []
-    for certificate, role in members:
-        who = fingerprint(certificate)
-        certificates[who] = certificate
-        everyone.append(Member(who, common_name(certificate), role))
-        added.append((who, common_name(certificate), role))
-    wraps = [
-        oaep_seal(certificates[who].public_key(), key, wrap_label(topic_id, 0, who)) for who in sorted(certificates)
-    ]
-    delta = Delta(topic_id, 1, topic_id, owner.fingerprint, now_ms(), added)
-    delta.epoch = (0, commitment(key, topic_id, 0), b"")
-    delta.members_hash = members_hash(everyone)
-    delta.wrap_hashes = [sha256(wrap) for wrap in wraps]
-    return NewTopic(genesis, encode_delta(delta, owner.key), wraps, topic_id, key)
-
-
-def _body_fields(topic_id: bytes, epoch: Epoch, publisher: bytes, counter: int) -> bytes:
-    return u8(1) + u8(0) + topic_id + epoch.started_by + publisher + u64(counter)
-
-
-def _body_key(topic_id: bytes, epoch: Epoch) -> bytes:
-    if epoch.key is None:
-        raise AuthenticationError(f"the key of epoch {epoch.number} is not known")
-    return kdf(epoch.key, topic_id + u32(epoch.number), "body")
-
-
-def seal_body(topic_id: bytes, epoch: Epoch, publisher: bytes, counter: int, content: bytes) -> bytes:
-    if len(content) > MAX_CONTENT:
-        raise ValueError("the message is too large")
-    return fernet_seal(_body_key(topic_id, epoch), _body_fields(topic_id, epoch, publisher, counter) + content)
-
-
-def open_body(topic_id: bytes, epoch: Epoch, publisher: bytes, counter: int, body: bytes) -> bytes:
-    if len(body) > MAX_BODY:
-        raise ProtocolError("a body is too large")
-    plain = fernet_open(_body_key(topic_id, epoch), body)
-    expected = _body_fields(topic_id, epoch, publisher, counter)
-    if not hmac.compare_digest(plain[: len(expected)], expected):
-        raise AuthenticationError("a body is of another topic, epoch, sender or message")
-    content = plain[len(expected) :]
-    if len(content) > MAX_CONTENT:
-        raise ProtocolError("a message is too large")
-    return content
+    def is_record(self, offset: int) -> bool:
+        """Whether the entry at this offset is a membership record that has come."""
+        state = self.state_below(offset + 1)
+        return state is not None and state.offset == offset

@@ -1,75 +1,24 @@
-"""A session with a broker: the one part that has a socket and a thread (sections 4 and 5 of the page)."""
+"""A client of a broker: topics, their members, and messages (sections 5.1 to 5.5 and 7 of the page)."""
 
 from __future__ import annotations
 
-import os
-import queue
-import select
 import socket
-import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from .amending import Certificates, NewRecord, NewTopic, make_delta, make_topic
 from .certificates import Identity, check_certificate, check_crl, common_name, fingerprint
-from .chain import ROLE_MEMBER, Chain, NewTopic, Signer, make_topic, open_body, seal_body
-from .frames import DURABILITY_MEMORY, FRAME_CODES, LATEST, RECORDS_ONLY, Direction, Frame, Start
-from .handshake import REFUSAL, SEALED_REFUSAL, ClientHandshake
-from .wire import (
-    MAX_HANDSHAKE, AuthenticationError, HandshakeRefused, ProtocolError, RequestRefused, SessionClosed,
-    check_topic_name, clock, now_ms,
-)
-
-@dataclass
-class Message:
-    """A message as the application sees it."""
-
-    topic: str
-    offset: int
-    time: int
-    sender: str
-    content: bytes
-
-
-@dataclass
-class Topic:
-    """A topic that the session has opened."""
-
-    handle: int
-    name: str
-    incarnation: int
-    start: int
-    end: int
-    durability: int
-    notice: int
-    chain: Chain
-    senders: dict[int, Frame] = field(default_factory=dict)
-    gaps: list[tuple[int, int]] = field(default_factory=list)
-    broken: ProtocolError | None = None  # what was wrong with a record; the topic is over for this client
-    ended: int | None = None
-    delivering: bool = False
-    # Of the delivery that is going on, if only that of records:
-    caught_up: int | None = None
-    passed: int = -1
-    counters: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
-
-    def begin(self, delivering: bool) -> None:
-        """What comes next is of another delivery."""
-        self.delivering = delivering
-        self.caught_up, self.passed, self.counters = None, -1, {}
-
-
-@dataclass
-class Dropped:
-    """A message that was not taken, and why."""
-
-    topic: str
-    offset: int
-    why: str
+from .chain import ROLE_MEMBER
+from .frames import DURABILITY_MEMORY, LATEST, RECORDS_ONLY, Frame, Start
+from .joining import JoinRequest, believe, check_admission, make_join_request
+from .messages import Publisher, seal_body
+from .session import Session
+from .topics import Dropped, Inbox, Message, Missing, Topic
+from .wire import AuthenticationError, ProtocolError, RequestRefused, clock
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -81,221 +30,56 @@ def matches(pattern: str, name: str) -> bool:
     return len(wanted) == len(levels) and all(w in ("+", level) for w, level in zip(wanted, levels))
 
 
-class Client:
-    """A session with a broker.
-
-    A thread reads records, answers Pings and queues all other frames. Everything else happens in
-    the caller's thread, in whichever method waits for something.
-    """
+class Client(Session):
+    """A session with a broker, and what came of its topics."""
 
     def __init__(self, sock: socket.socket, identity: Identity, ca: x509.Certificate, host: str):
-        self.identity, self.ca = identity, ca
-        self.sock = sock
-        self.timeout = 20.0
-        self.closed: SessionClosed | None = None
         self.topics: dict[int, Topic] = {}
-        self.messages: deque[Message] = deque()
-        self.dropped: list[Dropped] = []
+        self.inbox = Inbox()
         self.filters: set[str] = set()
-        self._starts: dict[int, Start] = {}
-        self.publisher = os.urandom(16)
+        self.revoked: set[int] = set()
+        self.publisher = Publisher.new(identity)
         self.counters: dict[str, int] = {}
-        self._request = 0
-        self._publisher_told = False
-        self._answers: deque[Frame] = deque()
-        self._frames: queue.Queue[Frame | SessionClosed] = queue.Queue()
-        self._sending, self._pongs = threading.Lock(), deque[int]()
-        self._keepalive = 60.0
+        self._crl, self.crl_until = 0, 0.0
+        self._starts: dict[int, Start] = {}
+        self._told: Publisher | None = None
+        self._known: dict[bytes, x509.Certificate] = {}
+        super().__init__(sock, identity, ca, host)
 
-        handshake = ClientHandshake(identity, ca, host)
-        handshake.run(self._read_plain, self.sock.sendall)
-        self.handshake = handshake
-        self._out, self._in = Direction(handshake.send_key), Direction(handshake.receive_key)
-        self.sock.settimeout(None)
-        self._thread = threading.Thread(target=self._read_records, daemon=True)
-        self._thread.start()
-        self.welcome = self._wait(lambda frame: frame.kind == "Welcome")
-        self._keepalive = float(self.welcome.keepalive)
+    @property
+    def messages(self) -> deque[Message]:
+        return self.inbox.messages
 
-    @staticmethod
-    def connect(
-        host: str, port: int, identity: Identity, ca: x509.Certificate, name: str | None = None, timeout: float = 10.0
-    ) -> Client:
-        """Dials, and does the handshake; `name` is the host to look for in the certificate."""
-        sock = socket.create_connection((host, port), timeout)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return Client(sock, identity, ca, name or host)
-        except BaseException:
-            sock.close()
-            raise
+    @property
+    def dropped(self) -> list[Dropped]:
+        return self.inbox.dropped
 
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # Reading and writing
-
-    def _read_plain(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            part = self.sock.recv(count - len(data))
-            if not part:
-                raise SessionClosed(None, "the broker closed the connection during the handshake")
-            data += part
-        return bytes(data)
-
-    def _read_alive(self, count: int) -> bytes:
-        """Reads exactly `count` bytes, and sends a Ping when nothing comes for long."""
-        data, silent = bytearray(), 0
-        while len(data) < count:
-            if not select.select([self.sock], [], [], self._keepalive)[0]:
-                silent += 1
-                if silent >= 2:
-                    self.send(Frame("Close", {"code": 5, "text": ""}))
-                    raise SessionClosed(None, "nothing heard for twice the keepalive")
-                self.send(Frame("Ping", {"number": now_ms()}))
-                continue
-            part = self.sock.recv(min(count - len(data), 1 << 18))
-            if not part:
-                raise SessionClosed(None, "the broker closed the connection")
-            data, silent = data + part, 0
-        return bytes(data)
-
-    def _read_records(self) -> None:
-        """The reading thread."""
-        first = True
-        try:
-            while True:
-                if first:
-                    frames, first = self._read_first(), False
-                else:
-                    frames = self._in.read(self._read_alive)
-                for frame in frames:
-                    if frame.kind == "Ping":
-                        self._pongs.append(frame.number)
-                    elif frame.kind == "Close":
-                        raise SessionClosed(frame.code, frame.text)
-                    elif FRAME_CODES[frame.kind] < 0x40 and frame.kind != "Pong":
-                        raise ProtocolError(f"the broker sent a {frame.kind}")
-                    else:
-                        self._frames.put(frame)
-                self._flush_pongs()
-        except SessionClosed as error:
-            self._frames.put(error)
-        except (ProtocolError, HandshakeRefused, OSError, ValueError) as error:
-            self._frames.put(SessionClosed(None, str(error)))
-        finally:
-            try:
-                self.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def _read_first(self) -> list[Frame]:
-        """The first record; a refusal of ClientReady may stand in its place.
-
-        A token begins with 0x80 and a refusal with 6 or 7, so that they can be told apart.
-        """
-        length = self._read_alive(4)
-        first = self._read_alive(1)
-        if first[0] in (REFUSAL, SEALED_REFUSAL):
-            size = int.from_bytes(length, "big")
-            if size > MAX_HANDSHAKE:
-                raise ProtocolError("a refusal is too large")
-            raise self.handshake.refusal(first[0], self._read_alive(size - 1))
-        ahead = length + first
-
-        def read(count: int) -> bytes:
-            nonlocal ahead
-            taken, ahead = ahead[:count], ahead[count:]
-            return taken + self._read_alive(count - len(taken))
-
-        return self._in.read(read)
-
-    def _flush_pongs(self) -> None:
-        """Answers Pings, unless another thread is sending: then that one answers them behind."""
-        while self._pongs and self._sending.acquire(blocking=False):
-            try:
-                self._write([])
-            finally:
-                self._sending.release()
-
-    def _write(self, frames: list[Frame]) -> None:
-        pongs = []
-        while self._pongs and len(pongs) < 100:
-            pongs.append(Frame("Pong", {"number": self._pongs.popleft()}))
-        self.sock.sendall(self._out.seal(pongs + frames))
-
-    def send(self, *frames: Frame) -> None:
-        """Sends the frames in one record."""
-        with self._sending:
-            self._write(list(frames))
-        self._flush_pongs()
-
-    def _wait(self, wanted: Callable[[Frame], bool], timeout: float | None = None) -> Frame:
-        """Waits for a frame that is `wanted`; on the way takes over what the other frames say."""
-        until = time.monotonic() + (self.timeout if timeout is None else timeout)
-        for frame in list(self._answers):
-            if wanted(frame):
-                self._answers.remove(frame)
-                return frame
-        while True:
-            frame = self._next(until - time.monotonic())
-            if wanted(frame):
-                return frame
-            if frame.kind in ("Published", "PublishRefused", "Topic", "Ended", "CrlChanged", "Pong"):
-                self._answers.append(frame)
-
-    def _next(self, timeout: float) -> Frame:
-        if self.closed:
-            raise self.closed
-        try:
-            item = self._frames.get(timeout=max(timeout, 0.0))
-        except queue.Empty:
-            raise TimeoutError("the broker did not send what was waited for") from None
-        if isinstance(item, SessionClosed):
-            self.closed = item
-            raise item
-        self._take(item)
-        return item
+    @property
+    def missing(self) -> list[Missing]:
+        return self.inbox.missing
 
     # What the broker says
 
     def _take(self, frame: Frame) -> None:
         """Takes over what a frame says about a topic."""
         if frame.kind == "Topic":
-            self._take_topic(frame)
+            topic = self.topics.get(frame.topic)
+            if topic is None:
+                topic = Topic(frame, self.identity, self.ca, self.inbox, self.revoked)
+                self.topics[frame.topic] = topic
+            topic.take_topic(frame, self._starts.get(frame.request, RECORDS_ONLY) != RECORDS_ONLY)
         elif frame.kind == "Record":
-            self._take_record(self._topic(frame), frame)
+            self._topic(frame).take_record(frame)
         elif frame.kind == "Sender":
-            self._topic(frame).senders[frame.sender] = frame
+            self._topic(frame).take_sender(frame)
         elif frame.kind == "Message":
-            topic = self._topic(frame)
-            try:
-                self._take_message(topic, frame)
-            except ProtocolError as error:
-                self.dropped.append(Dropped(topic.name, frame.offset, str(error)))
+            self._topic(frame).take_message(frame)
         elif frame.kind == "CaughtUp":
-            self._topic(frame).caught_up = frame.next
+            self._topic(frame).take_caught_up(frame)
         elif frame.kind == "Gap":
-            self._topic(frame).gaps.append((frame.start, frame.to))
+            self._topic(frame).take_gap(frame)
         elif frame.kind == "Ended":
             self._topic(frame).ended = frame.code
-
-    def _take_topic(self, frame: Frame) -> None:
-        known = self.topics.get(frame.topic)
-        if known is None:
-            chain = Chain(check_topic_name(frame.name), self.identity.fingerprint, self.identity.key)
-            known = Topic(
-                frame.topic, frame.name, frame.incarnation, frame.start, frame.end,
-                frame.durability, frame.notice, chain,
-            )
-            self.topics[frame.topic] = known
-        known.start, known.end, known.notice = frame.start, frame.end, frame.notice
-        if not known.delivering and self._starts.get(frame.request, RECORDS_ONLY) != RECORDS_ONLY:
-            known.begin(delivering=True)
 
     def _topic(self, frame: Frame) -> Topic:
         try:
@@ -303,60 +87,21 @@ class Client:
         except KeyError:
             raise ProtocolError(f"{frame.kind} for an unknown topic") from None
 
-    def _take_record(self, topic: Topic, frame: Frame) -> None:
-        if topic.broken:
-            return
-        try:
-            certificate = check_certificate(frame.certificate, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
-            topic.chain.apply(frame.offset, frame.record, frame.wrap, Signer.of(certificate))
-        except ProtocolError as error:
-            topic.broken = error
-
-    def _take_message(self, topic: Topic, frame: Frame) -> None:
-        """Takes a message that is as section 7.3 wants it."""
-        if topic.broken:
-            raise topic.broken
-        sender = topic.senders.get(frame.sender)
-        if sender is None:
-            raise ProtocolError("a message of an unknown sender")
-        certificate = check_certificate(sender.certificate, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
-        if (fingerprint(certificate), common_name(certificate)) != (sender.fingerprint, sender.name):
-            raise AuthenticationError("a Sender's certificate is another's")
-        if sender.fingerprint not in topic.chain.were_members:
-            raise AuthenticationError("a message of one who never was a member")
-        if frame.epoch != topic.chain.epoch_at(frame.offset):
-            raise AuthenticationError("a message of another epoch than the records say")
-        if frame.offset <= topic.passed:
-            raise AuthenticationError("a message at an offset that was passed")
-        who = (sender.fingerprint, sender.publisher)
-        if frame.counter <= topic.counters.get(who, -1):
-            raise AuthenticationError("a message with a counter that was had already")
-        epoch = topic.chain.epochs[frame.epoch]
-        content = open_body(topic.chain.topic_id, epoch, sender.publisher, frame.counter, frame.body)
-        topic.passed, topic.counters[who] = frame.offset, frame.counter
-        self.messages.append(Message(topic.name, frame.offset, frame.time, sender.name, content))
+    def topic(self, name: str) -> Topic:
+        """The open topic of this name."""
+        return next(topic for topic in self.topics.values() if topic.name == name and topic.ended is None)
 
     # Requests
 
     def request(self, kind: str, /, **fields: Any) -> int:
-        """Sends a request and gives its number."""
-        self._request += 1
-        self._starts[self._request] = fields.get("start", RECORDS_ONLY)
-        self.send(Frame(kind, {"request": self._request, **fields}))
-        return self._request
-
-    def answer(self, number: int, *kinds: str) -> Frame:
-        """Waits for a request's answer."""
-        frame = self._wait(lambda f: f.kind in (*kinds, "Refused") and f.request == number)
-        if frame.kind == "Refused":
-            raise RequestRefused(frame.code, frame.detail, frame.text)
-        return frame
+        self._starts[self._request + 1] = fields["start"] if kind in ("Open", "Subscribe") else RECORDS_ONLY
+        return super().request(kind, **fields)
 
     def clients(self, names: Sequence[str] = ()) -> list[tuple[x509.Certificate, int]]:
         """The certificates that the broker knows, checked, with the time each was last seen."""
         found, after = [], bytes(32)
         while True:
-            page = self.answer(self.request("ListClients", after=after, names=list(names)), "Clients")
+            page = self.ask("ListClients", "Clients", after=after, names=list(names))
             for der, seen in page.clients:
                 certificate = check_certificate(der, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH, at=clock())
                 found.append((certificate, seen))
@@ -364,14 +109,45 @@ class Client:
             if not page.more or not page.clients:
                 return found
 
-    def list_topics(self, pattern: str = "#") -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = []
+    def named(self, names: Sequence[str]) -> list[x509.Certificate]:
+        """The certificates of these names."""
+        found = {common_name(certificate): certificate for certificate, _ in self.clients(names)} if names else {}
+        missing = set(names) - found.keys()
+        if missing:
+            raise ValueError(f"the broker knows no certificate of {sorted(missing)}")
+        return [found[name] for name in names]
+
+    def certificates(self, fingerprints: Sequence[bytes]) -> dict[bytes, x509.Certificate]:
+        """The certificates of these that the broker has, checked but for their times and revocation."""
+        wanted = list(fingerprints)
+        while wanted:
+            page = self.ask("GetCertificates", "Clients", fingerprints=wanted)
+            for der, _ in page.clients:
+                certificate = check_certificate(der, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH)
+                who = fingerprint(certificate)
+                if who not in wanted:
+                    raise ProtocolError("a certificate that was not asked for, or out of order")
+                wanted = wanted[wanted.index(who) + 1 :]
+                self._known[who] = certificate
+            if not page.more or not page.clients:
+                break
+        return {who: self._known[who] for who in fingerprints if who in self._known}
+
+    def list_topics(self, pattern: str = "#") -> list[Any]:
+        found: list[Any] = []
         while True:
-            after = found[-1][0] if found else ""
-            page = self.answer(self.request("ListTopics", after=after, filter=pattern), "Topics")
+            after = found[-1].name if found else ""
+            page = self.ask("ListTopics", "Topics", after=after, filter=pattern)
             found += page.topics
             if not page.more or not page.topics:
                 return found
+
+    def entry(self, name: str) -> Any:
+        """The topic of just this name, as it is listed."""
+        found = self.list_topics(name)
+        if [entry.name for entry in found] != [name]:
+            raise ProtocolError(f"asked for {name!r}, listed {len(found)} topics")
+        return found[0]
 
     def create(
         self,
@@ -382,26 +158,26 @@ class Client:
         **policy: int,
     ) -> Topic:
         """Creates a topic for this client and the named ones, and waits for its records."""
-        known = [(certificate, ROLE_MEMBER) for certificate, _ in self.clients(members)] if members else []
-        missing = set(members) - {common_name(certificate) for certificate, _ in known}
-        if missing:
-            raise ValueError(f"the broker knows no certificate of {sorted(missing)}")
+        known = [(certificate, ROLE_MEMBER) for certificate in self.named(members)]
         return self.create_from(name, make_topic(self.identity, name, known, **policy), durability, retention)
 
     def create_from(
         self, name: str, new: NewTopic, durability: int = DURABILITY_MEMORY, retention: tuple[int, int, int] = (0, 0, 0)
     ) -> Topic:
-        for at in range(0, len(new.wraps), 50):
-            self.send(Frame("Wraps", {"wraps": new.wraps[at : at + 50]}))
-        number = self.request(
-            "Create", name=name, durability=durability, retention=retention, genesis=new.genesis, delta=new.delta
+        self.stage(new.wraps)
+        answer = self.ask(
+            "Create", "Topic",
+            name=name, durability=durability, retention=retention, genesis=new.genesis, delta=new.delta,
         )
-        return self._with_key(self.topics[self.answer(number, "Topic").topic])
+        return self._with_key(self.topics[answer.topic])
+
+    def stage(self, wraps: Sequence[bytes]) -> None:
+        for at in range(0, len(wraps), 50):
+            self.send(Frame("Wraps", {"wraps": wraps[at : at + 50]}))
 
     def open(self, name: str, start: Start = RECORDS_ONLY) -> Topic:
         """Opens a topic and waits for its records."""
-        frame = self.answer(self.request("Open", name=name, start=start), "Topic")
-        return self._with_key(self.topics[frame.topic])
+        return self._with_key(self.topics[self.ask("Open", "Topic", name=name, start=start).topic])
 
     def _with_key(self, topic: Topic) -> Topic:
         while topic.caught_up is None:
@@ -418,37 +194,105 @@ class Client:
         return self.answer(self.request("Subscribe", filter=pattern, start=start), "Subscribed")
 
     def unsubscribe(self, pattern: str) -> None:
-        self.answer(self.request("Unsubscribe", filter=pattern), "Done")
+        self.ask("Unsubscribe", filter=pattern)
         self.filters.discard(pattern)
         for topic in self.topics.values():
             if matches(pattern, topic.name) and not any(matches(other, topic.name) for other in self.filters):
-                topic.begin(delivering=False)
-
-    def wait_for(self, kind: str) -> Frame:
-        """The next frame of this kind."""
-        return self._wait(lambda frame: frame.kind == kind)
+                topic.stop()
 
     def crl(self) -> tuple[int, set[int]]:
         """The number of the broker's revocation list, checked, and the serial numbers on it."""
         data, number = b"", None
         while True:
-            part = self.answer(self.request("GetCrl", start=len(data)), "CrlPart")
+            part = self.ask("GetCrl", "CrlPart", start=len(data))
             if number is not None and part.number != number:  # a new list came on the way
                 data, number = b"", None
                 continue
             data, number = data + part.part, part.number
             if len(data) == part.total:
-                found, serials = check_crl(data, self.ca)
+                found, serials, self.crl_until = check_crl(data, self.ca)
                 if found != number:
                     raise ProtocolError("a CRL has another number than the broker said")
+                if number < self._crl:
+                    raise ProtocolError("a CRL that is older than one seen before")
+                self._crl = number
+                self.revoked.update(serials)
                 return number, serials
             if not part.part:
                 raise ProtocolError("a CRL ends too early")
 
-    def ping(self) -> None:
-        number = int.from_bytes(os.urandom(8), "big")
-        self.send(Frame("Ping", {"number": number}))
-        self._wait(lambda frame: frame.kind == "Pong" and frame.number == number)
+    # Members
+
+    def amend(self, topic: Topic, **changes: Any) -> NewRecord:
+        """Changes a topic's members, in whatever way `make_delta` can; made anew when another record comes first."""
+        while True:
+            new = self.make_record(topic, **changes)
+            number = topic.chain.number
+            try:
+                self.append(topic, new)
+                return new
+            except RequestRefused as error:
+                if error.code != 13:
+                    raise
+            self.until(lambda: topic.chain.number > number or topic.broken is not None)
+
+    def make_record(self, topic: Topic, **changes: Any) -> NewRecord:
+        """The record for these changes, from the chain as it is known here."""
+        return make_delta(topic.chain, self.identity, self.members_certificates(topic), **changes)
+
+    def members_certificates(self, topic: Topic) -> Certificates:
+        members = topic.chain.members
+        unknown = [who for who in members if who not in self._known]
+        if unknown:
+            self.certificates(unknown)
+        for who, member in members.items():
+            if who not in self._known or common_name(self._known[who]) != member.name:
+                raise AuthenticationError(f"no certificate of the member {member.name}")
+        return {who: self._known[who] for who in members}
+
+    def append(self, topic: Topic, new: NewRecord) -> None:
+        """Appends a record and waits until it has come back."""
+        self.stage(new.wraps)
+        number = topic.chain.number
+        self.ask("Append", topic=topic.handle, record=new.record)
+        self.until(lambda: topic.chain.number > number or topic.broken is not None)
+        if topic.broken:
+            raise topic.broken
+
+    def join(self, name: str) -> None:
+        """Asks to become a member."""
+        request = make_join_request(self.identity, name, self.entry(name).topic_id)
+        self.ask("Join", name=name, join=request)
+
+    def requests(self, pattern: str, follow: bool = False) -> list[Any]:
+        """What is asked of the topics that one may change, as the broker tells it."""
+        found: list[Any] = []
+        after, client = "", bytes(32)
+        while True:
+            page = self.ask(
+                "ListRequests", "Requests", follow=follow, filter=pattern, after=after, after_client=client
+            )
+            found += page.requests
+            if not page.more or not page.requests:
+                return found
+            last = page.requests[-1]
+            after = last.topic
+            client = fingerprint(check_certificate(last.certificate, self.ca, ExtendedKeyUsageOID.CLIENT_AUTH))
+
+    def believed(self, topic: Topic, entry: Any) -> JoinRequest:
+        """A request to join, if all about it is true."""
+        request = believe(entry.request, entry.certificate, self.ca, topic.name, topic.chain.topic_id)
+        if request.certificate.serial_number in self.revoked:
+            raise AuthenticationError("a join request of one whose certificate was revoked")
+        return request
+
+    def admit(self, topic: Topic, entry: Any) -> None:
+        """Lets in who asks, as clients of owner and admins do by themselves under the open policy."""
+        request = self.believed(topic, entry)
+        check_admission(topic.chain, request)
+        if self.crl_until < clock():
+            raise AuthenticationError("no CRL in force")
+        self.amend(topic, add=[(request.certificate, ROLE_MEMBER)])
 
     # Messages
 
@@ -457,20 +301,22 @@ class Client:
         until = time.monotonic() + (self.timeout if timeout is None else timeout)
         while not self.messages:
             frame = self._next(until - time.monotonic())
-            if frame.kind in ("Topic", "Published", "PublishRefused"):
-                self._answers.append(frame)
+            self._keep(frame)
         return self.messages.popleft()
 
     def receive_past(self, topic_name: str) -> list[Message]:
         """The messages of a subscribed topic up to its CaughtUp."""
 
         def caught_up() -> bool:
-            return any(t.name == topic_name and t.caught_up is not None for t in self.topics.values())
+            return any(
+                t.name == topic_name and t.ended is None and t.delivery is not None and t.caught_up is not None
+                for t in self.topics.values()
+            )
 
-        if not caught_up():
-            self._wait(lambda _: caught_up())
+        self.until(caught_up)
         past = [message for message in self.messages if message.topic == topic_name]
-        self.messages = deque(message for message in self.messages if message.topic != topic_name)
+        for message in past:
+            self.messages.remove(message)
         return past
 
     def publish(self, topic: Topic, content: bytes) -> int:
@@ -498,21 +344,25 @@ class Client:
                 sent = len(offsets)
                 if error.code == 15:
                     time.sleep(error.detail / 1000)
-                elif error.detail not in topic.chain.epochs:
-                    self._wait(lambda _, newest=error.detail: newest in topic.chain.epochs)
+                else:
+                    self.until(lambda newest=error.detail: newest in topic.chain.epochs)
         return offsets
 
     def send_publish(self, topic: Topic, counter: int, content: bytes) -> None:
         """Seals and sends one message under a counter, without waiting for the answer."""
+        if topic.signer_revoked:
+            raise AuthenticationError("the certificate of the newest record's signer was revoked")
         epoch = topic.chain.newest
         body = seal_body(topic.chain.topic_id, epoch, self.publisher, counter, content)
         self.send_body(topic.handle, epoch.number, counter, body)
 
     def send_body(self, handle: int, epoch: int, counter: int, body: bytes) -> None:
-        frames = []
-        if not self._publisher_told:
-            frames.append(Frame("Publisher", {"slot": 0, "publisher": self.publisher, "delegation": b""}))
-            self._publisher_told = True
+        frames, publisher = [], self.publisher
+        if self._told != publisher:
+            frames.append(
+                Frame("Publisher", {"slot": 0, "publisher": publisher.id, "delegation": publisher.delegation})
+            )
+            self._told = publisher
         fields = {"slot": 0, "topic": handle, "epoch": epoch, "counter": counter, "body": body}
         self.send(*frames, Frame("Publish", fields))
 
@@ -527,28 +377,3 @@ class Client:
         return self._wait(
             lambda f: f.kind in ("Published", "PublishRefused") and (f.topic, f.counter) == (topic.handle, counter)
         )
-
-    # The end
-
-    def exit(self, forget: bool = False) -> SessionClosed:
-        """Asks the broker to end the session; gives what it ended with."""
-        self.send(Frame("Exit", {"forget": forget}))
-        return self.wait_closed()
-
-    def wait_closed(self, timeout: float | None = None) -> SessionClosed:
-        """Reads on until the session is over."""
-        until = time.monotonic() + (self.timeout if timeout is None else timeout)
-        try:
-            while True:
-                self._next(until - time.monotonic())
-        except SessionClosed as error:
-            return error
-
-    def close(self) -> None:
-        """Closes the connection as it is."""
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self._thread.join(5)
-        self.sock.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable
 
@@ -78,6 +79,12 @@ _TABLE = """
 1a GetStats       u32 request
 1b GetCrl         u32 request, u32 start
 1c Exit           flag forget
+1d Join           u32 request, str16 name, bytes16 join
+1e ListRequests   u32 request, flag follow, str16 filter, str16 after, x32 after_client
+1f Delete         u32 request, str16 name
+20 SetRetention   u32 request, str16 name, retention retention
+21 GetCertificates u32 request, list_x32 fingerprints
+22 RecoveryCertificate bytes16 certificate
 40 Welcome        u64 time, u16 keepalive, u32 largest, u16 window, u64 crl, str16 version
 41 Done           u32 request
 42 Refused        u32 request, u16 code, u64 detail, str16 text
@@ -96,6 +103,9 @@ _TABLE = """
 4f Stats          u32 request, list_stat stats
 50 CrlPart        u32 request, u64 number, u32 total, u32 start, bytes16 part
 51 CrlChanged     u64 number
+52 Requests       u32 request, flag more, list_join_entry requests
+53 Requested      join_entry entry
+54 RotateDue      str16 name
 """
 
 FRAME_FIELDS: dict[str, list[tuple[str, str]]] = {}
@@ -106,14 +116,25 @@ for _line in _TABLE.strip().splitlines():
     FRAME_CODES[_name], FRAME_NAMES[int(_code, 16)] = int(_code, 16), _name
     FRAME_FIELDS[_name] = [(kind, key) for kind, key in (part.split() for part in _fields.split(", "))]
 
-# The parts of the values of section 6 that are several fields together.
-_GROUPS: dict[str, list[str]] = {
-    "retention": ["u64", "u64", "u64"],
-    "start": ["u8", "u64", "u64"],
-    "client": ["bytes16", "u64"],
-    "stat": ["str16", "u64"],
-    "topic_entry": ["str16", "flag", "str8", "u16", "u8", "retention", "u64", "u64", "u64", "u64", "u64", "u64"],
-}
+# The values of section 6 that are several fields together.
+_GROUP_TABLE = """
+retention    u64 messages, u64 bytes, u64 age
+start        u8 kind, u64 a, u64 b
+client       bytes16 certificate, u64 seen
+stat         str16 name, u64 value
+join_entry   str16 topic, u64 time, bytes16 request, bytes16 certificate
+topic_entry  str16 name, x32 topic_id, u8 role, str8 owner, x32 owner_fingerprint, u64 owner_seen, u16 members, \
+u8 join_policy, u8 history, u16 requests, flag rotate_due, u8 durability, retention retention, u64 incarnation, \
+u64 first, u64 next, u64 messages, u64 bytes, u64 oldest
+"""
+
+_GROUPS: dict[str, list[str]] = {}
+_GROUP_TYPES: dict[str, Any] = {}
+for _line in _GROUP_TABLE.strip().splitlines():
+    _name, _fields = _line.split(None, 1)
+    _pairs = [part.split() for part in _fields.split(", ")]
+    _GROUPS[_name] = [kind for kind, _ in _pairs]
+    _GROUP_TYPES[_name] = namedtuple(_name, [key for _, key in _pairs])
 
 
 def _encode_value(kind: str, value: Any) -> bytes:
@@ -136,7 +157,7 @@ def _decode_value(kind: str, reader: Reader) -> Any:
     if kind.startswith("list_"):
         return reader.list(lambda: _decode_value(kind[5:], reader))
     if kind in _GROUPS:
-        return tuple(_decode_value(part, reader) for part in _GROUPS[kind])
+        return _GROUP_TYPES[kind](*(_decode_value(part, reader) for part in _GROUPS[kind]))
     if kind.startswith("x"):
         return reader.take(int(kind[1:]))
     return getattr(reader, kind)()

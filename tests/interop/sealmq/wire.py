@@ -21,7 +21,7 @@ MAX_BODY = MAX_CONTENT + 512
 MAX_RECORD = 40960
 MAX_MEMBERS = 1024
 MAX_ADDED = 256
-
+MAX_BECAUSE = 256
 
 REFUSALS = {
     1: "unsupported version", 2: "malformed", 3: "unexpected message", 4: "too large", 5: "busy",
@@ -184,9 +184,20 @@ def check_name(name: str) -> str:
     return name
 
 
+def has_controls(text: str) -> bool:
+    """Whether there are characters of Unicode's category Cc in it."""
+    return any(ord(ch) < 32 or 0x7F <= ord(ch) < 0xA0 for ch in text)
+
+
 def check_topic_name(name: str) -> str:
     if not 1 <= len(name.encode()) <= 256 or name.startswith("$"):
         raise ProtocolError(f"{name!r} is not a topic name")
-    if any(ch in "+#" or ord(ch) < 32 or 0x7F <= ord(ch) < 0xA0 for ch in name):
+    if has_controls(name) or "+" in name or "#" in name:
         raise ProtocolError(f"{name!r} is not a topic name")
     return name
+
+
+def check_because(text: str) -> str:
+    if len(text.encode()) > MAX_BECAUSE or has_controls(text):
+        raise ProtocolError("a reason for a denial is too long or has control characters")
+    return text
