@@ -3,10 +3,34 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::PolicyArg;
+use super::{Access, Patience, PolicyArg};
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::cli::units;
 use crate::wire::values::Retention;
+
+/// What to do, and with which broker.
+#[derive(Clone, Debug, clap::Args)]
+pub struct To<What: clap::Args> {
+    #[command(flatten)]
+    pub what: What,
+    #[command(flatten)]
+    pub link: Dial,
+}
+
+/// Who one is, where the broker is, and how long it may be away.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Dial {
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// A topic's name.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OneTopic {
+    pub topic: TopicName,
+}
 
 /// `requests`.
 #[derive(Clone, Debug, clap::Args)]

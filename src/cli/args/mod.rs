@@ -22,6 +22,7 @@ use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::client::{History, Join};
 use crate::wire::values::Durability;
 use foreign::{ForeignPub, ForeignSub};
+pub use members::{OneTopic, To};
 pub use trust::TrustVerb;
 
 /// Publish and subscribe through a broker that cannot read what it carries.
@@ -260,30 +261,6 @@ pub struct Patience {
         help_heading = "Where the broker is"
     )]
     pub wait: Option<Duration>,
-}
-
-/// What to do, and with which broker.
-#[derive(Clone, Debug, clap::Args)]
-pub struct To<What: clap::Args> {
-    #[command(flatten)]
-    pub what: What,
-    #[command(flatten)]
-    pub link: Dial,
-}
-
-/// Who one is, where the broker is, and how long it may be away.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct Dial {
-    #[command(flatten)]
-    pub access: Access,
-    #[command(flatten)]
-    pub patience: Patience,
-}
-
-/// A topic's name.
-#[derive(Clone, Debug, clap::Args)]
-pub struct OneTopic {
-    pub topic: TopicName,
 }
 
 /// A topic to be made; the shell's `create` takes the same.
