@@ -188,7 +188,7 @@ fn check_wanted(topic: &Topic, who: &Fingerprint) -> Result<(), Refusal> {
     }
     match topic.chain.barred(*who) {
         Some(Barred::Removed) => {
-            return Err(Refusal::because(RefuseCode::Denied, format!("you were removed from {name}")));
+            return Err(Refusal::because(RefuseCode::Denied, "you were removed"));
         }
         Some(Barred::Denied(because)) if !because.is_empty() => {
             return Err(Refusal::because(RefuseCode::Denied, because.clone()));

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::base::ids::Fingerprint;
+use crate::base::ids::{Fingerprint, Offset};
 use crate::base::names::{Name, TopicName};
 use crate::cli::access::Base;
 use crate::cli::args::{Identity, TrustVerb};
@@ -64,11 +64,15 @@ fn list(pins: &Pins, verbose: bool, json: bool) -> Vec<String> {
 
 fn topic_row((name, pin): (&TopicName, &TopicPin)) -> Vec<String> {
     let (owner, number) = (&pin.owner_name, pin.number);
+    let read = match pin.next {
+        Offset(0) => "nothing read".to_owned(),
+        next => format!("read below offset {next}"),
+    };
     vec![
         name.to_string(),
         format!("of {owner} {}", pin.owner.short()),
         format!("record {number}"),
-        format!("read below offset {}", pin.next),
+        read,
         format!("since {}", show_time(pin.since)),
     ]
 }
