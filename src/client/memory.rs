@@ -197,7 +197,10 @@ impl Client {
             return;
         }
         let seen = open.records_seen;
-        if let Some(pin) = self.pins.topics.get(name).filter(|_| !self.pins.are_reached(name, seen)) {
+        // What was pinned since is of records that this session has taken, or is still to send: our own.
+        let is_short = open.remembered.is_some_and(|number| seen <= number as usize);
+        let pin = self.pins.topics.get(name).filter(|_| is_short && !self.pins.are_reached(name, seen));
+        if let Some(pin) = pin {
             let now = u32::try_from(seen.saturating_sub(1)).unwrap_or(u32::MAX);
             let fault = IntegrityFault::OlderChain { pinned: pin.number, now };
             self.stop(name, None, fault);

@@ -219,12 +219,13 @@ impl Client {
         if *known != at.name {
             return Err(End::protocol("one handle for two topics"));
         }
+        let remembered = self.pins.topics.get(&at.name).map(|pin| pin.number);
         let topic = self.topics.entry(at.name.clone()).or_default();
         match &topic.link {
             Link::Open(open) if open.handle != at.handle => Err(End::protocol("two handles for one topic")),
             Link::Open(_) => Ok(()),
             _ => {
-                topic.link = Link::Open(OpenTopic::new(at.handle, at.incarnation, now));
+                topic.link = Link::Open(OpenTopic::new(at.handle, at.incarnation, remembered, now));
                 Ok(())
             }
         }

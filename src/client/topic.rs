@@ -63,6 +63,8 @@ pub struct OpenTopic {
     pub settled: bool,
     /// Whether they were held against what is remembered.
     pub judged: bool,
+    /// The newest record's number that was remembered when the topic was opened.
+    pub remembered: Option<u32>,
     /// When they count as having come.
     pub quiet_at: Mono,
     /// Whether this session delivers messages.
@@ -148,13 +150,19 @@ impl Topic {
 }
 
 impl OpenTopic {
-    pub fn new(handle: TopicHandle, incarnation: Incarnation, now: Mono) -> OpenTopic {
+    pub fn new(
+        handle: TopicHandle,
+        incarnation: Incarnation,
+        remembered: Option<u32>,
+        now: Mono,
+    ) -> OpenTopic {
         OpenTopic {
             handle,
             incarnation,
             records_seen: 0,
             settled: false,
             judged: false,
+            remembered,
             quiet_at: now + SILENCE_MAX,
             delivering: false,
             senders: HashMap::new(),

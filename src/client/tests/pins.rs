@@ -204,6 +204,27 @@ fn a_broker_that_does_not_say_when_it_is_done_gets_nothing_either() {
 }
 
 #[test]
+fn nothing_is_shown_under_an_older_state() {
+    let world = world();
+    let old = script(&world, &["bob", "carol"]);
+    let mut new = script(&world, &["bob", "carol"]);
+    new.remove(&world, "carol", 5);
+    let mut rig = again(&pinned(&new));
+    subscribe(&mut rig, &old, 2, 20);
+    // Carol was removed, and her friend the broker never says that all records have come.
+    let carol = Author::new(&world, "carol", PublisherId([9; 16]), SENDER + 1);
+    let (frame, body) = old.message_of(&carol, 2, 0, b"still here");
+    rig.say_with(&[carol.introduce(), frame], &[&body]);
+    let events = rig.events();
+    let [Event::Integrity(integrity)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (&integrity.fault, integrity.stopped),
+        (&IntegrityFault::OlderChain { pinned: 2, now: 1 }, true)
+    );
+    assert!(!rig.client.pins().topics[&old.name].places.contains_key(&(carol.fingerprint, carol.publisher)));
+}
+
+#[test]
 fn publishing_begins_when_the_pinned_record_has_come() {
     let mut script = script(&world(), &["bob"]);
     script.rotate(5);
