@@ -174,6 +174,11 @@ impl Records {
                 if chain.name() != reader.topic {
                     return Err(IntegrityFault::BadRecord(format!("is that of {}", chain.name())));
                 }
+                // The key is known by its certificate; the name would be anybody's choice.
+                if chain.owner_name() != signer.name() {
+                    let (said, is) = (chain.owner_name(), signer.name());
+                    return Err(IntegrityFault::BadSigner(format!("says {said} and is {is}")));
+                }
                 self.named.push((chain.owner_name().clone(), chain.owner()));
                 self.senders.entry(chain.owner()).or_default().push((incoming.offset, true));
                 let hash = chain.head();

@@ -344,6 +344,18 @@ fn a_key_that_was_replaced_before_we_looked_is_no_change() {
 }
 
 #[test]
+fn an_owner_has_the_name_that_the_ca_gave_it() {
+    let world = world();
+    // Carol makes a topic and says that she is alice.
+    let stolen = Script::by(&world, "a/b", "alice", world.client("carol"), &["bob"], 1);
+    let mut rig = again(&Pins::default());
+    rig.client.expect_owner(&stolen.name, name("alice"));
+    open(&mut rig, &stolen);
+    assert!(matches!(&faults(&mut rig)[..], [(IntegrityFault::BadSigner(_), true)]));
+    assert_eq!(rig.client.pins(), &Pins::default());
+}
+
+#[test]
 fn an_owner_may_be_insisted_on() {
     let world = world();
     let script = script(&world, &["bob"]);
