@@ -97,6 +97,11 @@ impl Client {
         let sight = self.pins.check_genesis(chain)?;
         self.check_expected(chain)?;
         if sight != Sight::Again {
+            // A topic that is not to be taken is not to be remembered either.
+            let (who, owner) = (chain.owner_name(), chain.owner());
+            if owner != self.identity.certificate.fingerprint() {
+                self.pins.check_past(who, owner).map_err(|changed| changed.fault(who, owner))?;
+            }
             self.pins.pin_topic(chain, self.now.wall);
             self.pins_changed = true;
         }

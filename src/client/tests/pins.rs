@@ -2,7 +2,7 @@
 
 use super::author::Author;
 use super::create::welcome_clients;
-use super::rig::{Rig, filter};
+use super::rig::{Rig, filter, topic};
 use super::subscribe::{me, subscribe};
 use super::topic::{HANDLE, INCARNATION, PUBLISHER, SENDER, Script};
 use crate::base::Wall;
@@ -279,6 +279,8 @@ fn names_keep_their_keys() {
         let text = changed.to_string();
         assert!(text.contains(&other.to_string()) && text.contains(&print(who).to_string()), "{text}");
         assert_eq!(faults(&mut rig), [(changed, true)], "in record {number}");
+        let is_remembered = rig.client.pins().topics.contains_key(&topic("a/b"));
+        assert_eq!(is_remembered, number > 0, "nothing of an owner who is not believed");
         // Of things of the past a key that was replaced is as good.
         let mut pins = knowing(who, print(who));
         pins.replace_peer(&name(who), other, NOON).expect("known");
