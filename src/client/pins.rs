@@ -38,6 +38,8 @@ pub struct TopicPin {
     pub owner_name: Name,
     /// When this topic was first seen under its name.
     pub since: Wall,
+    /// Topics of this name that it has replaced, the newest last: they do not come back.
+    pub former: Vec<TopicId>,
     /// The newest record's number and hash.
     pub number: u32,
     pub head: RecordHash,
@@ -89,6 +91,8 @@ pub enum Sight {
 pub const PEERS_MAX: usize = 16_384;
 /// Far more than one follows; each is some 300 bytes and its places.
 pub const PINNED_TOPICS_MAX: usize = 10_000;
+/// Topics of one name that were replaced.
+pub const FORMER_TOPICS_MAX: usize = 64;
 /// Publishers of one topic; each run of a one-shot client is one.
 pub const PLACES_MAX: usize = 256;
 /// Of what is too much, one part in so many goes at once, the oldest first.
@@ -141,6 +145,9 @@ impl Pins {
         if pin.id == chain.topic() {
             return Ok(Sight::Again);
         }
+        if pin.former.contains(&chain.topic()) {
+            return Err(IntegrityFault::OtherTopic { before: pin.id, now: chain.topic() });
+        }
         if self.is_same_owner(pin, chain.owner()) {
             return Ok(Sight::Replaced);
         }
@@ -166,14 +173,20 @@ impl Pins {
             pin.reach(chain.number(), chain.head());
             return;
         }
-        if !self.topics.contains_key(name) {
-            evict(&mut self.topics, PINNED_TOPICS_MAX, |pin| pin.since);
+        let mut former = Vec::new();
+        match self.topics.get(name) {
+            Some(before) => {
+                former.extend(before.former.iter().chain([&before.id]).filter(|id| **id != chain.topic()));
+                former.drain(..former.len().saturating_sub(FORMER_TOPICS_MAX));
+            }
+            None => evict(&mut self.topics, PINNED_TOPICS_MAX, |pin| pin.since),
         }
         let pin = TopicPin {
             id: chain.topic(),
             owner: chain.owner(),
             owner_name: chain.owner_name().clone(),
             since: now,
+            former,
             number: chain.number(),
             head: chain.head(),
             log: None,
@@ -288,12 +301,16 @@ impl TopicPin {
 
     fn merge(&mut self, theirs: TopicPin) {
         if self.id != theirs.id {
-            if theirs.since > self.since {
+            let is_newer = |new: &TopicPin, old: &TopicPin| new.former.contains(&old.id);
+            let is_later = theirs.since > self.since && !is_newer(self, &theirs);
+            if is_newer(&theirs, self) || is_later {
                 *self = theirs;
             }
             return;
         }
         self.since = self.since.min(theirs.since);
+        self.former.extend(theirs.former.iter().filter(|id| !self.former.contains(id)).collect::<Vec<_>>());
+        self.former.drain(..self.former.len().saturating_sub(FORMER_TOPICS_MAX));
         self.reach(theirs.number, theirs.head);
         self.log = self.log.or(theirs.log);
         if self.log != theirs.log {

@@ -120,6 +120,21 @@ fn a_topic_of_the_same_owner_is_taken_and_of_another_is_not() {
     let pin = &rig.client.pins().topics[&anew.name];
     assert_eq!((pin.id, pin.next, pin.places.len()), (anew.chain.topic(), Offset(0), 0));
 
+    // The one that was replaced does not come back.
+    let replaced = rig.client.pins().clone();
+    let old = script(&world, &["bob"]);
+    let mut rig = again(&replaced);
+    open(&mut rig, &old);
+    let fault = IntegrityFault::OtherTopic { before: anew.chain.topic(), now: old.chain.topic() };
+    assert_eq!(faults(&mut rig), [(fault, true)]);
+    // Nor by another process of ours, though that met it later.
+    let mut late = Pins::default();
+    late.pin_topic(&old.chain, Wall(u64::MAX));
+    for (mut first, second) in [(late.clone(), replaced.clone()), (replaced, late)] {
+        first.merge(second);
+        assert_eq!(first.topics[&anew.name].id, anew.chain.topic());
+    }
+
     let stolen = Script::new(&world, "a/b", "carol", &["bob"], 9);
     let mut rig = again(&pins);
     open(&mut rig, &stolen);
