@@ -72,12 +72,13 @@ impl Records {
         incoming: Incoming<'_>,
         reader: &mut Reader<'_>,
     ) -> Result<(), IntegrityFault> {
-        match self.taken.get_mut(number) {
+        match self.taken.get(number) {
             Some(known) if known.hash != record_hash(incoming.record) => {
                 return Err(self.other_than(number, incoming.record));
             }
-            Some(known) => {
-                known.offset = incoming.offset;
+            // In one log each has its place; who moves them hides what was between them.
+            Some(known) if known.offset != incoming.offset => return Err(IntegrityFault::OtherHistory),
+            Some(_) => {
                 if number + 1 == self.taken.len() {
                     // The signer may have another certificate by now, which may have been revoked.
                     self.note_signer(&signer(incoming, reader.trust)?);

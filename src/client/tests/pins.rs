@@ -274,6 +274,21 @@ fn another_record_at_the_pinned_number_is_a_fork() {
 }
 
 #[test]
+fn records_stay_where_they_are() {
+    let mut script = script(&world(), &["bob"]);
+    script.rotate(5);
+    let mut rig = again(&Pins::default());
+    open(&mut rig, &script);
+    rig.cut();
+    rig.connect();
+    rig.events();
+    // The messages between them were records, says the broker now.
+    script.records[1].offset = Offset(4);
+    open(&mut rig, &script);
+    assert_eq!(faults(&mut rig), [(IntegrityFault::OtherHistory, true)]);
+}
+
+#[test]
 fn a_topic_is_in_one_log_for_good() {
     let script = script(&world(), &["bob"]);
     let mut pins = pinned(&script);
