@@ -100,7 +100,8 @@ impl Client {
         let topic = self.name_of(handle)?;
         let delegation = self.senders.judge(claim, &self.trust);
         let Claim { publisher, fingerprint, name, .. } = claim;
-        let delegation = delegation.and_then(|good| self.meet_sender(name, fingerprint).map(|()| good));
+        let delegation =
+            delegation.and_then(|good| self.meet_sender(&topic, name, fingerprint).map(|()| good));
         let Some(open) = self.topics.get_mut(&topic).and_then(Topic::open) else { return Ok(()) };
         if !open.name_sender(number, Sender { publisher, fingerprint, name: name.clone(), delegation }) {
             return Err(End::protocol("one number for two senders"));

@@ -158,14 +158,24 @@ impl Client {
         }
     }
 
-    /// The broker names somebody who sends, with a certificate that says so.
-    pub(super) fn meet_sender(&mut self, who: &Name, fingerprint: Fingerprint) -> Result<(), IntegrityFault> {
+    /// The broker names somebody who sends to a topic, with a certificate that says so. Who was never a
+    /// member is not remembered: the broker could choose which of two keys of a name comes first.
+    pub(super) fn meet_sender(
+        &mut self,
+        topic: &TopicName,
+        who: &Name,
+        fingerprint: Fingerprint,
+    ) -> Result<(), IntegrityFault> {
         if fingerprint == self.identity.certificate.fingerprint() {
             return Ok(());
         }
         match self.pins.check_past(who, fingerprint) {
             Ok(Acquaintance::Known) => Ok(()),
             Ok(Acquaintance::New) => {
+                let is_named = |topic: &Topic| topic.records.has_named(fingerprint);
+                if !self.topics.get(topic).is_some_and(is_named) {
+                    return Ok(());
+                }
                 self.pins_changed |= self.pins.pin_peer(who, fingerprint, self.now.wall);
                 Ok(())
             }

@@ -153,6 +153,11 @@ impl Records {
         }
     }
 
+    /// Whether somebody is or was a member.
+    pub fn has_named(&self, who: Fingerprint) -> bool {
+        self.senders.contains_key(&who)
+    }
+
     pub fn is_member(&self, who: Fingerprint) -> bool {
         self.chain.as_ref().is_some_and(|chain| chain.member(who).is_some())
     }

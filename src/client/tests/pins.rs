@@ -345,6 +345,16 @@ fn a_sender_under_a_pinned_name_has_its_key() {
 }
 
 #[test]
+fn a_sender_who_was_never_a_member_is_not_remembered() {
+    let world = world();
+    let mut rig = again(&Pins::default());
+    subscribe(&mut rig, &script(&world, &["bob"]), 2, 20);
+    let stranger = Author::new(&world, "carol", PublisherId([9; 16]), SENDER + 1);
+    rig.say(&[stranger.introduce()]);
+    assert!(!rig.client.pins().peers.contains_key(&name("carol")));
+}
+
+#[test]
 fn a_key_that_was_replaced_before_we_looked_is_no_change() {
     let world = world();
     let mut old = script(&world, &["bob", "carol"]);
