@@ -16,7 +16,8 @@ use crate::chain::Chain;
 pub struct Pins {
     pub peers: BTreeMap<Name, PeerPin>,
     pub topics: BTreeMap<TopicName, TopicPin>,
-    /// Topics that a person wants forgotten, until that is kept: [`Pins::merge`] drops them.
+    /// Topics that a person wants forgotten, until that is kept: [`Pins::merge`] drops them, and takes what
+    /// was learned of them since.
     pub forgotten: BTreeSet<TopicName>,
 }
 
@@ -168,7 +169,6 @@ impl Pins {
     /// Remembers a topic as its records so far say; what was known of another one under its name goes.
     pub fn pin_topic(&mut self, chain: &Chain, now: Wall) {
         let name = chain.name();
-        self.forgotten.remove(name);
         if let Some(pin) = self.topics.get_mut(name).filter(|pin| pin.id == chain.topic()) {
             pin.reach(chain.number(), chain.head());
             return;
