@@ -11,7 +11,6 @@ use super::pins::{Acquaintance, Pins, Sight};
 use super::topic::{Suspension, Topic};
 use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicFilter, TopicName};
-use crate::chain::Chain;
 use crate::crypto::cert::Certificate;
 
 impl Client {
@@ -62,7 +61,9 @@ impl Client {
         for name in open {
             let chain =
                 self.topics.get(&name).filter(|t| t.stopped.is_none()).and_then(|t| t.records.chain());
-            if let Some(Err(fault)) = chain.map(|chain| self.check_expected(chain)) {
+            if let Some(Err(fault)) =
+                chain.map(|chain| self.check_expected(chain.name(), (chain.owner(), chain.owner_name())))
+            {
                 self.stop(&name, None, fault);
             }
         }
@@ -95,7 +96,7 @@ impl Client {
         // pin is as long as the chain already.
         let Some(chain) = topic.records.chain() else { return Ok(()) };
         let sight = self.pins.check_genesis(chain)?;
-        self.check_expected(chain)?;
+        self.check_expected(chain.name(), (chain.owner(), chain.owner_name()))?;
         if sight != Sight::Again {
             // A topic that is not to be taken is not to be remembered either.
             let (who, owner) = (chain.owner_name(), chain.owner());
@@ -115,15 +116,19 @@ impl Client {
         Ok(())
     }
 
-    fn check_expected(&self, chain: &Chain) -> Result<(), IntegrityFault> {
-        let differs = |(filter, owner): &&(TopicFilter, Name)| {
-            filter.matches(chain.name()) && owner != chain.owner_name()
-        };
+    /// Whether a topic's owner is the one that the caller insists on.
+    pub(super) fn check_expected(
+        &self,
+        topic: &TopicName,
+        (owner, owner_name): (Fingerprint, &Name),
+    ) -> Result<(), IntegrityFault> {
+        let differs =
+            |(filter, expected): &&(TopicFilter, Name)| filter.matches(topic) && expected != owner_name;
         match self.expected_owners.iter().find(differs) {
             Some((_, expected)) => Err(IntegrityFault::NotOwnedBy {
                 expected: expected.clone(),
-                now: chain.owner(),
-                now_name: chain.owner_name().clone(),
+                now: owner,
+                now_name: owner_name.clone(),
             }),
             None => Ok(()),
         }
@@ -193,7 +198,7 @@ impl Client {
     }
 
     /// The broker has taken records of our own: nothing that is shown later may fall behind them.
-    pub(super) fn pin_made(&mut self, chain: &Chain) {
+    pub(super) fn pin_made(&mut self, chain: &crate::chain::Chain) {
         let me = self.identity.certificate.fingerprint();
         self.pins.pin_topic(chain, self.now.wall);
         for (fingerprint, member) in chain.members().iter().filter(|(who, _)| **who != me) {

@@ -142,21 +142,31 @@ impl Pins {
 
     /// Holds a topic's first record, which is verified, against what is remembered under its name.
     pub fn check_genesis(&self, chain: &Chain) -> Result<Sight, IntegrityFault> {
-        let Some(pin) = self.topics.get(chain.name()) else { return Ok(Sight::First) };
-        if pin.id == chain.topic() {
+        self.check_topic(chain.name(), chain.topic(), (chain.owner(), chain.owner_name()))
+    }
+
+    /// The same for a topic of which only this much is said.
+    pub fn check_topic(
+        &self,
+        name: &TopicName,
+        id: TopicId,
+        (owner, owner_name): (Fingerprint, &Name),
+    ) -> Result<Sight, IntegrityFault> {
+        let Some(pin) = self.topics.get(name) else { return Ok(Sight::First) };
+        if pin.id == id && pin.owner == owner {
             return Ok(Sight::Again);
         }
-        if pin.former.contains(&chain.topic()) {
-            return Err(IntegrityFault::OtherTopic { before: pin.id, now: chain.topic() });
+        if pin.former.contains(&id) {
+            return Err(IntegrityFault::OtherTopic { before: pin.id, now: id });
         }
-        if self.is_same_owner(pin, chain.owner()) {
+        if pin.id != id && self.is_same_owner(pin, owner) {
             return Ok(Sight::Replaced);
         }
         Err(IntegrityFault::OwnerChanged {
             pinned: pin.owner,
             pinned_name: pin.owner_name.clone(),
-            now: chain.owner(),
-            now_name: chain.owner_name().clone(),
+            now: owner,
+            now_name: owner_name.clone(),
         })
     }
 

@@ -68,6 +68,9 @@ impl Client {
         if entry.role.is_some() {
             return self.answer(joining.ticket, Err(Failure::AlreadyMember(joining.topic)));
         }
+        if let Err(failure) = self.check_listed(entry) {
+            return self.answer(joining.ticket, Err(failure));
+        }
         let me = &self.identity.certificate;
         let request = JoinRequest {
             name: joining.topic.clone(),
@@ -83,6 +86,16 @@ impl Client {
             }
             Err(fault) => self.answer(joining.ticket, Err(Failure::Machine(fault.to_string()))),
         }
+    }
+
+    /// Whether a listed topic is the one that is remembered, and its owner who the caller insists on. Of
+    /// one that was never seen the broker's word is all that there is, until its records come.
+    fn check_listed(&self, entry: &TopicEntry) -> Result<(), Failure> {
+        let (owner, who) = (entry.owner_fingerprint, &entry.owner);
+        let checked = self.pins.check_topic(&entry.name, entry.topic, (owner, who)).map(drop);
+        let checked = checked.and_then(|()| self.check_expected(&entry.name, (owner, who)));
+        checked.map_err(|fault| Failure::Integrity(entry.name.clone(), fault))?;
+        self.pins.check_past(who, owner).map(drop).map_err(|changed| changed.failure(who, owner))
     }
 
     /// A page of those who ask has come.

@@ -99,6 +99,39 @@ fn who_asks_signs_which_topic_it_is() {
 }
 
 #[test]
+fn nobody_asks_to_join_another_topic_than_the_one_that_is_remembered() {
+    let alice = key("alice").public().fingerprint();
+    let joining = |rig: &mut Rig, entry: TopicEntry| {
+        rig.client.join(&topic("a/b"));
+        let heard = rig.heard();
+        let [ClientFrame::ListTopics { request, .. }] = &heard[..] else { panic!("{heard:?}") };
+        rig.say(&[BrokerFrame::Topics { request: *request, more: false, topics: vec![entry] }]);
+        let asks = rig.heard().iter().any(|frame| matches!(frame, ClientFrame::Join { .. }));
+        (asks, rig.answers().pop().map(|(_, result)| result.expect_err("not asked yet")))
+    };
+    let stolen = || TopicEntry {
+        owner: name("carol"),
+        owner_fingerprint: key("carol").public().fingerprint(),
+        ..entry(TopicId([8; 32]), Wall(9))
+    };
+    let mut rig = Rig::connected("bob");
+    let known = Script::new(&rig.world, "a/b", "alice", &[], 3);
+    rig.client.pins.pin_topic(&known.chain, NOON);
+    let (asks, failure) = joining(&mut rig, stolen());
+    assert!(!asks);
+    assert_eq!(failure.map(|failure| failure.exit_code()), Some(7), "another owner's");
+    assert_eq!(joining(&mut rig, entry(TopicId([8; 32]), Wall(9))), (true, None), "alice made it anew");
+
+    let mut rig = Rig::connected("bob");
+    rig.client.expect_owner(&topic("a/b"), name("alice"));
+    assert!(matches!(joining(&mut rig, stolen()), (false, Some(Failure::Integrity(..)))));
+    let mut rig = Rig::connected("bob");
+    rig.client.pins.pin_peer(&name("alice"), Fingerprint([1; 32]), NOON);
+    let failure = joining(&mut rig, entry(TopicId([8; 32]), Wall(9)));
+    assert!(matches!(failure, (false, Some(Failure::PeerChanged { now, .. })) if now == alice));
+}
+
+#[test]
 fn requests_that_do_not_verify_are_shown_as_that() {
     let mut rig = Rig::connected("alice");
     rig.client.requests(filter("#"));
