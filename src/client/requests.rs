@@ -10,6 +10,7 @@ use super::link::End;
 use super::request::Ticket;
 use crate::base::Wall;
 use crate::base::ids::{Fingerprint, RequestId};
+use crate::base::limits::REQUESTS_MAX;
 use crate::base::names::{TopicFilter, TopicName};
 use crate::chain::{Barred, JoinRequest};
 use crate::crypto::cert::{Certificate, Role};
@@ -107,12 +108,15 @@ impl Client {
     ) -> Result<(), End> {
         let before = listing.after.clone();
         for entry in entries {
-            let Some((request, _)) = self.read_request(&entry) else { continue };
-            listing.after = Some((request.topic.clone(), request.fingerprint));
+            let Ok(said) = JoinRequest::parse(&entry.ask) else { continue };
+            listing.after = Some((entry.topic.clone(), said.who));
             match listing.ticket {
-                Some(_) => listing.found.push(request),
+                Some(_) => listing.found.extend(self.read_request(&entry).map(|(request, _)| request)),
                 None => self.requested(&entry),
             }
+        }
+        if listing.found.len() > REQUESTS_MAX {
+            return Err(End::protocol("more requests than a broker keeps"));
         }
         if more && listing.after <= before {
             return Err(End::protocol("a page of requests that does not go on"));

@@ -120,6 +120,16 @@ impl Topic {
         self.publishing.is_empty() && self.members_asked.is_empty() && self.amendments.is_empty()
     }
 
+    /// Whether it is open, delivered, or waited for.
+    pub fn is_used(&self) -> bool {
+        !self.is_closed() || !self.is_idle() || self.delivery.is_some()
+    }
+
+    /// Whether nothing was learned of it.
+    pub fn is_blank(&self) -> bool {
+        self.records.len() == 0 && self.stopped.is_none()
+    }
+
     /// The session is over: what outlives it stays.
     pub fn end_session(&mut self) {
         self.link = Link::Closed;

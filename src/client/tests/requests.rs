@@ -214,6 +214,46 @@ fn an_open_topic_lets_in_who_asks_and_tells_of_each_request_once() {
 }
 
 #[test]
+fn who_asks_again_and_again_is_heard_now_and_then() {
+    let (mut rig, script) = watching(JoinPolicy::Ask, true);
+    let ask = asking(&rig, "bob", request("bob", "bob", script.chain.topic()));
+    let told: Vec<usize> = [0, 1, 9_999, 10_000, 10_001]
+        .into_iter()
+        .map(|later| {
+            let entry = JoinEntry { time: Wall(NOON.0 + later), ..ask.clone() };
+            rig.say(&[BrokerFrame::Requested { entry }]);
+            rig.events().iter().filter(|e| matches!(e, Event::Requested(_))).count()
+        })
+        .collect();
+    assert_eq!(told, [1, 0, 0, 1, 0]);
+}
+
+#[test]
+fn a_broker_that_names_topics_without_end_is_not_remembered_for_it() {
+    let (mut rig, _) = watching(JoinPolicy::Ask, true);
+    for n in 0..100 {
+        rig.say(&[BrokerFrame::RotateDue { name: topic(&format!("t/{n}")) }]);
+        for frame in rig.heard() {
+            let ClientFrame::Open { request, .. } = frame else { panic!("{frame:?}") };
+            let (code, text) = (RefuseCode::NoSuchTopic, String::new());
+            rig.say(&[BrokerFrame::Refused { request, code, detail: 0, text }]);
+        }
+    }
+    assert_eq!(rig.client.topics.len(), 0);
+}
+
+#[test]
+fn what_is_done_by_itself_waits_once_of_a_kind() {
+    let (mut rig, script) = watching(JoinPolicy::Open, true);
+    let ask = asking(&rig, "bob", request("bob", "bob", script.chain.topic()));
+    for n in 0..100 {
+        let entry = JoinEntry { time: Wall(NOON.0 + n * 20_000), ..ask.clone() };
+        rig.say(&[BrokerFrame::RotateDue { name: topic("a/b") }, BrokerFrame::Requested { entry }]);
+    }
+    assert_eq!(rig.client.topics[&topic("a/b")].amendments.len(), 2);
+}
+
+#[test]
 fn nobody_is_let_in_by_itself_against_the_rules() {
     let other = TopicId([8; 32]);
     for case in ["ask", "no list", "other topic", "forged", "barred", "other key"] {
@@ -260,6 +300,8 @@ fn a_due_rotation_is_not_done_on_the_broker_s_word() {
     };
     answer(&mut rig);
     assert!(appended(&mut rig).is_none(), "our list does not name bob");
+    rig.say(&[BrokerFrame::RotateDue { name: topic("a/b") }]);
+    assert!(rig.heard().is_empty(), "it is not looked at again by the same list");
 
     // A newer list does: now he goes, without being told again.
     let serial = *rig.world.verified(&bob, Role::Client).serial();
