@@ -95,7 +95,10 @@ pub fn fault_remedy(topic: &TopicName, fault: &IntegrityFault) -> Option<String>
         IntegrityFault::NotOwnedBy { expected, .. } => {
             format!("ask {expected} for the topic's name; --owner says whose it has to be")
         }
-        IntegrityFault::OlderChain { .. } | IntegrityFault::OtherHistory | IntegrityFault::OtherLog => {
+        IntegrityFault::OlderChain { .. }
+        | IntegrityFault::OtherHistory
+        | IntegrityFault::OtherLog
+        | IntegrityFault::OtherTopic { .. } => {
             format!(
                 "was the broker's disk set back to an older state? whoever runs it knows; if that explains it, \
              `sealmq trust forget {topic}` begins anew"

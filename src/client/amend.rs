@@ -25,6 +25,7 @@ use super::request::{GrantAs, Join, Ticket};
 use super::topic::Link;
 use crate::base::Mono;
 use crate::base::ids::{Fingerprint, RecordHash};
+use crate::base::limits::{CURSORS_PER_CONNECTION_MAX, REQUESTS_PER_TOPIC_MAX};
 use crate::base::names::{Name, TopicName};
 use crate::chain::Role as MemberRole;
 use crate::crypto::cert::Certificate;
@@ -144,16 +145,22 @@ impl Client {
     /// The client wants this by itself. Those who ask at the same time are let in together.
     pub(super) fn amend_unasked(&mut self, name: &TopicName, intent: Intent) {
         let id = self.ticket();
-        if self.why_not(name).is_some() {
+        let is_one_too_many =
+            !self.topics.contains_key(name) && self.topics.len() >= CURSORS_PER_CONNECTION_MAX;
+        if is_one_too_many || self.why_not(name).is_some() {
             return;
         }
-        let queued = self.topics.get_mut(name).and_then(|topic| topic.amendments.back_mut());
-        match (intent, queued.filter(|amendment| amendment.is_fresh())) {
-            (Intent::LetIn(more), Some(Amendment { intent: Intent::LetIn(requests), .. })) => {
-                requests.extend(more);
+        // One of a kind waits at most, however often the broker says so.
+        let queued = self.topics.get_mut(name).into_iter().flat_map(|topic| &mut topic.amendments);
+        let is_same = |other: &Intent| std::mem::discriminant(other) == std::mem::discriminant(&intent);
+        let mut queued = queued.filter(|amendment| amendment.is_fresh() && is_same(&amendment.intent));
+        match (queued.next().map(|amendment| &mut amendment.intent), intent) {
+            (Some(Intent::LetIn(requests)), Intent::LetIn(more)) => {
+                let room = REQUESTS_PER_TOPIC_MAX.saturating_sub(requests.len());
+                requests.extend(more.into_iter().take(room));
             }
-            (Intent::RemoveRevoked, Some(Amendment { intent: Intent::RemoveRevoked, .. })) => {}
-            (intent, _) => self.queue(name, Amendment::new(id, false, intent)),
+            (Some(_), _) => {}
+            (None, intent) => self.queue(name, Amendment::new(id, false, intent)),
         }
     }
 

@@ -282,6 +282,9 @@ impl Client {
             self.events.push(super::Event::Ended { topic: name.clone(), code });
         }
         self.fail_topic(name, failure);
+        if self.topics.get(name).is_some_and(|topic| topic.is_blank() && !topic.is_used()) {
+            self.topics.remove(name);
+        }
     }
 
     /// Fails all that waits for a topic.

@@ -69,6 +69,15 @@ impl Client {
         self.judge_signer(&name)
     }
 
+    /// All records that there were when the topic was opened have come.
+    fn records_came(&mut self, name: &TopicName) -> Result<(), End> {
+        if let Some(open) = self.topics.get_mut(name).and_then(Topic::open) {
+            open.settled = true;
+        }
+        self.judge_settled(name);
+        self.judge_signer(name)
+    }
+
     /// Gives a topic up: its records are not what they should be.
     pub(super) fn stop(&mut self, name: &TopicName, offset: Option<Offset>, fault: IntegrityFault) {
         let Some(topic) = self.topics.get_mut(name) else { return };
@@ -91,7 +100,8 @@ impl Client {
         let topic = self.name_of(handle)?;
         let delegation = self.senders.judge(claim, &self.trust);
         let Claim { publisher, fingerprint, name, .. } = claim;
-        let delegation = delegation.and_then(|good| self.meet_sender(name, fingerprint).map(|()| good));
+        let delegation =
+            delegation.and_then(|good| self.meet_sender(&topic, name, fingerprint).map(|()| good));
         let Some(open) = self.topics.get_mut(&topic).and_then(Topic::open) else { return Ok(()) };
         if !open.name_sender(number, Sender { publisher, fingerprint, name: name.clone(), delegation }) {
             return Err(End::protocol("one number for two senders"));
@@ -102,6 +112,10 @@ impl Client {
     pub(super) fn message_came(&mut self, handle: TopicHandle, m: Arrived, body: &[u8]) -> Result<(), End> {
         let name = self.name_of(handle)?;
         let shows = self.shows_messages();
+        // All records that there were when the topic was opened come before its first message.
+        if self.topics.get_mut(&name).and_then(Topic::open).is_some_and(|open| !open.judged) {
+            self.records_came(&name)?;
+        }
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
         if topic.passes_over() {
             return Ok(());
@@ -145,12 +159,7 @@ impl Client {
     pub(super) fn caught_up(&mut self, handle: TopicHandle, next: Offset) -> Result<(), End> {
         let name = self.name_of(handle)?;
         let shows = self.shows_messages();
-        let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
-        if let Some(open) = topic.open() {
-            open.settled = true;
-        }
-        self.judge_settled(&name);
-        self.judge_signer(&name)?;
+        self.records_came(&name)?;
         let Some(topic) = self.topics.get_mut(&name).filter(|topic| topic.stopped.is_none()) else {
             return Ok(());
         };

@@ -126,7 +126,7 @@ pub enum IntegrityFault {
     BadRecord(String),
     /// A record signer's certificate is not good; says why.
     BadSigner(String),
-    /// The topic is another than the one of this name that was opened before.
+    /// The topic is another than the one of this name that was opened before, and was replaced by that.
     OtherTopic { before: TopicId, now: TopicId },
     /// The records are not those that were seen before: an older state, or a fork.
     OtherHistory,
@@ -377,7 +377,7 @@ impl fmt::Display for IntegrityFault {
             IntegrityFault::OtherTopic { before, now } => {
                 write!(
                     f,
-                    "this is another topic than before under the same name ({before:?} then, {now:?} now)"
+                    "this is an older topic of the same name, which was replaced ({now:?}, replaced by {before:?})"
                 )
             }
             IntegrityFault::OtherHistory => {

@@ -11,7 +11,6 @@ use super::pins::{Acquaintance, Pins, Sight};
 use super::topic::{Suspension, Topic};
 use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicFilter, TopicName};
-use crate::chain::Chain;
 use crate::crypto::cert::Certificate;
 
 impl Client {
@@ -62,7 +61,9 @@ impl Client {
         for name in open {
             let chain =
                 self.topics.get(&name).filter(|t| t.stopped.is_none()).and_then(|t| t.records.chain());
-            if let Some(Err(fault)) = chain.map(|chain| self.check_expected(chain)) {
+            if let Some(Err(fault)) =
+                chain.map(|chain| self.check_expected(chain.name(), (chain.owner(), chain.owner_name())))
+            {
                 self.stop(&name, None, fault);
             }
         }
@@ -95,8 +96,13 @@ impl Client {
         // pin is as long as the chain already.
         let Some(chain) = topic.records.chain() else { return Ok(()) };
         let sight = self.pins.check_genesis(chain)?;
-        self.check_expected(chain)?;
+        self.check_expected(chain.name(), (chain.owner(), chain.owner_name()))?;
         if sight != Sight::Again {
+            // A topic that is not to be taken is not to be remembered either.
+            let (who, owner) = (chain.owner_name(), chain.owner());
+            if owner != self.identity.certificate.fingerprint() {
+                self.pins.check_past(who, owner).map_err(|changed| changed.fault(who, owner))?;
+            }
             self.pins.pin_topic(chain, self.now.wall);
             self.pins_changed = true;
         }
@@ -110,15 +116,19 @@ impl Client {
         Ok(())
     }
 
-    fn check_expected(&self, chain: &Chain) -> Result<(), IntegrityFault> {
-        let differs = |(filter, owner): &&(TopicFilter, Name)| {
-            filter.matches(chain.name()) && owner != chain.owner_name()
-        };
+    /// Whether a topic's owner is the one that the caller insists on.
+    pub(super) fn check_expected(
+        &self,
+        topic: &TopicName,
+        (owner, owner_name): (Fingerprint, &Name),
+    ) -> Result<(), IntegrityFault> {
+        let differs =
+            |(filter, expected): &&(TopicFilter, Name)| filter.matches(topic) && expected != owner_name;
         match self.expected_owners.iter().find(differs) {
             Some((_, expected)) => Err(IntegrityFault::NotOwnedBy {
                 expected: expected.clone(),
-                now: chain.owner(),
-                now_name: chain.owner_name().clone(),
+                now: owner,
+                now_name: owner_name.clone(),
             }),
             None => Ok(()),
         }
@@ -153,14 +163,24 @@ impl Client {
         }
     }
 
-    /// The broker names somebody who sends, with a certificate that says so.
-    pub(super) fn meet_sender(&mut self, who: &Name, fingerprint: Fingerprint) -> Result<(), IntegrityFault> {
+    /// The broker names somebody who sends to a topic, with a certificate that says so. Who was never a
+    /// member is not remembered: the broker could choose which of two keys of a name comes first.
+    pub(super) fn meet_sender(
+        &mut self,
+        topic: &TopicName,
+        who: &Name,
+        fingerprint: Fingerprint,
+    ) -> Result<(), IntegrityFault> {
         if fingerprint == self.identity.certificate.fingerprint() {
             return Ok(());
         }
         match self.pins.check_past(who, fingerprint) {
             Ok(Acquaintance::Known) => Ok(()),
             Ok(Acquaintance::New) => {
+                let is_named = |topic: &Topic| topic.records.has_named(fingerprint);
+                if !self.topics.get(topic).is_some_and(is_named) {
+                    return Ok(());
+                }
                 self.pins_changed |= self.pins.pin_peer(who, fingerprint, self.now.wall);
                 Ok(())
             }
@@ -178,7 +198,7 @@ impl Client {
     }
 
     /// The broker has taken records of our own: nothing that is shown later may fall behind them.
-    pub(super) fn pin_made(&mut self, chain: &Chain) {
+    pub(super) fn pin_made(&mut self, chain: &crate::chain::Chain) {
         let me = self.identity.certificate.fingerprint();
         self.pins.pin_topic(chain, self.now.wall);
         for (fingerprint, member) in chain.members().iter().filter(|(who, _)| **who != me) {
@@ -197,7 +217,10 @@ impl Client {
             return;
         }
         let seen = open.records_seen;
-        if let Some(pin) = self.pins.topics.get(name).filter(|_| !self.pins.are_reached(name, seen)) {
+        // What was pinned since is of records that this session has taken, or is still to send: our own.
+        let is_short = open.remembered.is_some_and(|number| seen <= number as usize);
+        let pin = self.pins.topics.get(name).filter(|_| is_short && !self.pins.are_reached(name, seen));
+        if let Some(pin) = pin {
             let now = u32::try_from(seen.saturating_sub(1)).unwrap_or(u32::MAX);
             let fault = IntegrityFault::OlderChain { pinned: pin.number, now };
             self.stop(name, None, fault);

@@ -16,7 +16,8 @@ use crate::chain::Chain;
 pub struct Pins {
     pub peers: BTreeMap<Name, PeerPin>,
     pub topics: BTreeMap<TopicName, TopicPin>,
-    /// Topics that a person wants forgotten, until that is kept: [`Pins::merge`] drops them.
+    /// Topics that a person wants forgotten, until that is kept: [`Pins::merge`] drops them, and takes what
+    /// was learned of them since.
     pub forgotten: BTreeSet<TopicName>,
 }
 
@@ -38,6 +39,8 @@ pub struct TopicPin {
     pub owner_name: Name,
     /// When this topic was first seen under its name.
     pub since: Wall,
+    /// Topics of this name that it has replaced, the newest last: they do not come back.
+    pub former: Vec<TopicId>,
     /// The newest record's number and hash.
     pub number: u32,
     pub head: RecordHash,
@@ -89,6 +92,8 @@ pub enum Sight {
 pub const PEERS_MAX: usize = 16_384;
 /// Far more than one follows; each is some 300 bytes and its places.
 pub const PINNED_TOPICS_MAX: usize = 10_000;
+/// Topics of one name that were replaced.
+pub const FORMER_TOPICS_MAX: usize = 64;
 /// Publishers of one topic; each run of a one-shot client is one.
 pub const PLACES_MAX: usize = 256;
 /// Of what is too much, one part in so many goes at once, the oldest first.
@@ -137,18 +142,31 @@ impl Pins {
 
     /// Holds a topic's first record, which is verified, against what is remembered under its name.
     pub fn check_genesis(&self, chain: &Chain) -> Result<Sight, IntegrityFault> {
-        let Some(pin) = self.topics.get(chain.name()) else { return Ok(Sight::First) };
-        if pin.id == chain.topic() {
+        self.check_topic(chain.name(), chain.topic(), (chain.owner(), chain.owner_name()))
+    }
+
+    /// The same for a topic of which only this much is said.
+    pub fn check_topic(
+        &self,
+        name: &TopicName,
+        id: TopicId,
+        (owner, owner_name): (Fingerprint, &Name),
+    ) -> Result<Sight, IntegrityFault> {
+        let Some(pin) = self.topics.get(name) else { return Ok(Sight::First) };
+        if pin.id == id && pin.owner == owner {
             return Ok(Sight::Again);
         }
-        if self.is_same_owner(pin, chain.owner()) {
+        if pin.former.contains(&id) {
+            return Err(IntegrityFault::OtherTopic { before: pin.id, now: id });
+        }
+        if pin.id != id && self.is_same_owner(pin, owner) {
             return Ok(Sight::Replaced);
         }
         Err(IntegrityFault::OwnerChanged {
             pinned: pin.owner,
             pinned_name: pin.owner_name.clone(),
-            now: chain.owner(),
-            now_name: chain.owner_name().clone(),
+            now: owner,
+            now_name: owner_name.clone(),
         })
     }
 
@@ -161,19 +179,24 @@ impl Pins {
     /// Remembers a topic as its records so far say; what was known of another one under its name goes.
     pub fn pin_topic(&mut self, chain: &Chain, now: Wall) {
         let name = chain.name();
-        self.forgotten.remove(name);
         if let Some(pin) = self.topics.get_mut(name).filter(|pin| pin.id == chain.topic()) {
             pin.reach(chain.number(), chain.head());
             return;
         }
-        if !self.topics.contains_key(name) {
-            evict(&mut self.topics, PINNED_TOPICS_MAX, |pin| pin.since);
+        let mut former = Vec::new();
+        match self.topics.get(name) {
+            Some(before) => {
+                former.extend(before.former.iter().chain([&before.id]).filter(|id| **id != chain.topic()));
+                former.drain(..former.len().saturating_sub(FORMER_TOPICS_MAX));
+            }
+            None => evict(&mut self.topics, PINNED_TOPICS_MAX, |pin| pin.since),
         }
         let pin = TopicPin {
             id: chain.topic(),
             owner: chain.owner(),
             owner_name: chain.owner_name().clone(),
             since: now,
+            former,
             number: chain.number(),
             head: chain.head(),
             log: None,
@@ -288,12 +311,16 @@ impl TopicPin {
 
     fn merge(&mut self, theirs: TopicPin) {
         if self.id != theirs.id {
-            if theirs.since > self.since {
+            let is_newer = |new: &TopicPin, old: &TopicPin| new.former.contains(&old.id);
+            let is_later = theirs.since > self.since && !is_newer(self, &theirs);
+            if is_newer(&theirs, self) || is_later {
                 *self = theirs;
             }
             return;
         }
         self.since = self.since.min(theirs.since);
+        self.former.extend(theirs.former.iter().filter(|id| !self.former.contains(id)).collect::<Vec<_>>());
+        self.former.drain(..self.former.len().saturating_sub(FORMER_TOPICS_MAX));
         self.reach(theirs.number, theirs.head);
         self.log = self.log.or(theirs.log);
         if self.log != theirs.log {

@@ -72,12 +72,13 @@ impl Records {
         incoming: Incoming<'_>,
         reader: &mut Reader<'_>,
     ) -> Result<(), IntegrityFault> {
-        match self.taken.get_mut(number) {
+        match self.taken.get(number) {
             Some(known) if known.hash != record_hash(incoming.record) => {
                 return Err(self.other_than(number, incoming.record));
             }
-            Some(known) => {
-                known.offset = incoming.offset;
+            // In one log each has its place; who moves them hides what was between them.
+            Some(known) if known.offset != incoming.offset => return Err(IntegrityFault::OtherHistory),
+            Some(_) => {
                 if number + 1 == self.taken.len() {
                     // The signer may have another certificate by now, which may have been revoked.
                     self.note_signer(&signer(incoming, reader.trust)?);
@@ -152,6 +153,11 @@ impl Records {
         }
     }
 
+    /// Whether somebody is or was a member.
+    pub fn has_named(&self, who: Fingerprint) -> bool {
+        self.senders.contains_key(&who)
+    }
+
     pub fn is_member(&self, who: Fingerprint) -> bool {
         self.chain.as_ref().is_some_and(|chain| chain.member(who).is_some())
     }
@@ -173,6 +179,11 @@ impl Records {
                 let chain = Chain::begin(incoming.record, signer.public_key()).map_err(bad_record)?;
                 if chain.name() != reader.topic {
                     return Err(IntegrityFault::BadRecord(format!("is that of {}", chain.name())));
+                }
+                // The key is known by its certificate; the name would be anybody's choice.
+                if chain.owner_name() != signer.name() {
+                    let (said, is) = (chain.owner_name(), signer.name());
+                    return Err(IntegrityFault::BadSigner(format!("says {said} and is {is}")));
                 }
                 self.named.push((chain.owner_name().clone(), chain.owner()));
                 self.senders.entry(chain.owner()).or_default().push((incoming.offset, true));

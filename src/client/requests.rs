@@ -10,6 +10,7 @@ use super::link::End;
 use super::request::Ticket;
 use crate::base::Wall;
 use crate::base::ids::{Fingerprint, RequestId};
+use crate::base::limits::REQUESTS_MAX;
 use crate::base::names::{TopicFilter, TopicName};
 use crate::chain::{Barred, JoinRequest};
 use crate::crypto::cert::{Certificate, Role};
@@ -68,6 +69,9 @@ impl Client {
         if entry.role.is_some() {
             return self.answer(joining.ticket, Err(Failure::AlreadyMember(joining.topic)));
         }
+        if let Err(failure) = self.check_listed(entry) {
+            return self.answer(joining.ticket, Err(failure));
+        }
         let me = &self.identity.certificate;
         let request = JoinRequest {
             name: joining.topic.clone(),
@@ -85,6 +89,16 @@ impl Client {
         }
     }
 
+    /// Whether a listed topic is the one that is remembered, and its owner who the caller insists on. Of
+    /// one that was never seen the broker's word is all that there is, until its records come.
+    fn check_listed(&self, entry: &TopicEntry) -> Result<(), Failure> {
+        let (owner, who) = (entry.owner_fingerprint, &entry.owner);
+        let checked = self.pins.check_topic(&entry.name, entry.topic, (owner, who)).map(drop);
+        let checked = checked.and_then(|()| self.check_expected(&entry.name, (owner, who)));
+        checked.map_err(|fault| Failure::Integrity(entry.name.clone(), fault))?;
+        self.pins.check_past(who, owner).map(drop).map_err(|changed| changed.failure(who, owner))
+    }
+
     /// A page of those who ask has come.
     pub(super) fn requests_came(
         &mut self,
@@ -94,12 +108,15 @@ impl Client {
     ) -> Result<(), End> {
         let before = listing.after.clone();
         for entry in entries {
-            let Some((request, _)) = self.read_request(&entry) else { continue };
-            listing.after = Some((request.topic.clone(), request.fingerprint));
+            let Ok(said) = JoinRequest::parse(&entry.ask) else { continue };
+            listing.after = Some((entry.topic.clone(), said.who));
             match listing.ticket {
-                Some(_) => listing.found.push(request),
+                Some(_) => listing.found.extend(self.read_request(&entry).map(|(request, _)| request)),
                 None => self.requested(&entry),
             }
+        }
+        if listing.found.len() > REQUESTS_MAX {
+            return Err(End::protocol("more requests than a broker keeps"));
         }
         if more && listing.after <= before {
             return Err(End::protocol("a page of requests that does not go on"));

@@ -7,8 +7,9 @@ use super::event::{Answer, Event, Notice, Opened};
 use super::failure::Failure;
 use super::link::End;
 use super::request::Ticket;
-use super::topic::{Link, OpenTopic, Topic};
+use super::topic::{Link, OpenTopic};
 use crate::base::ids::{Offset, RequestId, TopicHandle};
+use crate::base::limits::CURSORS_PER_CONNECTION_MAX;
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::frame::ClientFrame;
 use crate::wire::values::{Notice as StartNotice, RefuseCode, Start};
@@ -215,16 +216,20 @@ impl Client {
     fn bind(&mut self, at: &Announcement) -> Result<(), End> {
         let now = self.now.mono;
         let Some(session) = self.session_mut() else { return Ok(()) };
+        if session.handles.len() >= CURSORS_PER_CONNECTION_MAX && !session.handles.contains_key(&at.handle) {
+            return Err(End::protocol("more topics than a session has"));
+        }
         let known = session.handles.entry(at.handle).or_insert_with(|| at.name.clone());
         if *known != at.name {
             return Err(End::protocol("one handle for two topics"));
         }
+        let remembered = self.pins.topics.get(&at.name).map(|pin| pin.number);
         let topic = self.topics.entry(at.name.clone()).or_default();
         match &topic.link {
             Link::Open(open) if open.handle != at.handle => Err(End::protocol("two handles for one topic")),
             Link::Open(_) => Ok(()),
             _ => {
-                topic.link = Link::Open(OpenTopic::new(at.handle, at.incarnation, now));
+                topic.link = Link::Open(OpenTopic::new(at.handle, at.incarnation, remembered, now));
                 Ok(())
             }
         }
@@ -282,10 +287,10 @@ impl Client {
         self.drop_forgotten();
     }
 
-    /// Drops topics that are to be forgotten and are not used any more.
+    /// Drops topics that are not used any more and are to be forgotten, or of which nothing is known: a
+    /// broker may name any number of them.
     pub(super) fn drop_forgotten(&mut self) {
-        let is_used = |topic: &Topic| !topic.is_closed() || !topic.is_idle() || topic.delivery.is_some();
-        self.topics.retain(|_, topic| !topic.is_forgotten || is_used(topic));
+        self.topics.retain(|_, topic| topic.is_used() || !topic.is_forgotten && !topic.is_blank());
     }
 
     /// The caller's own certificate and the broker's end soon, or clocks differ: said once a session.

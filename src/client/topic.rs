@@ -63,6 +63,8 @@ pub struct OpenTopic {
     pub settled: bool,
     /// Whether they were held against what is remembered.
     pub judged: bool,
+    /// The newest record's number that was remembered when the topic was opened.
+    pub remembered: Option<u32>,
     /// When they count as having come.
     pub quiet_at: Mono,
     /// Whether this session delivers messages.
@@ -118,6 +120,16 @@ impl Topic {
         self.publishing.is_empty() && self.members_asked.is_empty() && self.amendments.is_empty()
     }
 
+    /// Whether it is open, delivered, or waited for.
+    pub fn is_used(&self) -> bool {
+        !self.is_closed() || !self.is_idle() || self.delivery.is_some()
+    }
+
+    /// Whether nothing was learned of it.
+    pub fn is_blank(&self) -> bool {
+        self.records.len() == 0 && self.stopped.is_none()
+    }
+
     /// The session is over: what outlives it stays.
     pub fn end_session(&mut self) {
         self.link = Link::Closed;
@@ -148,13 +160,19 @@ impl Topic {
 }
 
 impl OpenTopic {
-    pub fn new(handle: TopicHandle, incarnation: Incarnation, now: Mono) -> OpenTopic {
+    pub fn new(
+        handle: TopicHandle,
+        incarnation: Incarnation,
+        remembered: Option<u32>,
+        now: Mono,
+    ) -> OpenTopic {
         OpenTopic {
             handle,
             incarnation,
             records_seen: 0,
             settled: false,
             judged: false,
+            remembered,
             quiet_at: now + SILENCE_MAX,
             delivering: false,
             senders: HashMap::new(),

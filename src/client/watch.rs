@@ -4,7 +4,8 @@
 //! verified records, and was never removed or denied; who is removed is on the CRL that we
 //! have verified.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Client;
 use super::amend::Intent;
@@ -15,6 +16,7 @@ use super::requests::Listing;
 use crate::base::Wall;
 use crate::base::ids::Fingerprint;
 use crate::base::names::{TopicFilter, TopicName};
+use crate::chain::JoinRequest;
 use crate::wire::values::JoinEntry;
 
 /// What is followed.
@@ -22,14 +24,16 @@ use crate::wire::values::JoinEntry;
 pub struct Watch {
     /// Whether requests for open topics and due rotations are answered.
     answers: bool,
-    /// Requests that were told of.
-    told: BTreeSet<(TopicName, Fingerprint, Wall)>,
+    /// Requests that were told of, and when they had come.
+    told: BTreeMap<(TopicName, Fingerprint), Wall>,
     /// Topics whose rotation was said to be due and is not, by our own revocation list.
     doubted: BTreeSet<TopicName>,
 }
 
 /// Requests that are remembered as told; a broker keeps 256 a topic. Beyond, some are told again.
 const TOLD_MAX: usize = 65_536;
+/// Who asks again sooner is not listened to: each request takes two RSA verifications.
+const ASKED_AGAIN_MIN: Duration = Duration::from_secs(10);
 /// As many topics as a broker may have.
 const DOUBTED_MAX: usize = crate::base::limits::TOPICS_MAX;
 
@@ -59,15 +63,18 @@ impl Client {
 
     /// Somebody asks to join.
     pub(super) fn requested(&mut self, entry: &JoinEntry) {
-        let Some((request, admission)) = self.read_request(entry) else { return };
-        let Some(watch) = &mut self.watch else { return };
+        let (Some(watch), Ok(said)) = (&mut self.watch, JoinRequest::parse(&entry.ask)) else { return };
+        let key = (entry.topic.clone(), said.who);
+        if watch.told.get(&key).is_some_and(|before| entry.time.since(*before) < ASKED_AGAIN_MIN) {
+            return;
+        }
         if watch.told.len() >= TOLD_MAX {
             watch.told.clear();
         }
-        if !watch.told.insert((request.topic.clone(), request.fingerprint, request.asked)) {
-            return;
-        }
-        let (answers, topic) = (watch.answers, request.topic.clone());
+        watch.told.insert(key, entry.time);
+        let answers = watch.answers;
+        let Some((request, admission)) = self.read_request(entry) else { return };
+        let topic = request.topic.clone();
         self.events.push(Event::Requested(request));
         if let Some(admission) = admission.filter(|_| answers) {
             self.amend_unasked(&topic, Intent::LetIn(vec![admission]));
@@ -85,6 +92,10 @@ impl Client {
     pub(super) fn rotate_due(&mut self, topic: TopicName) -> Result<(), End> {
         if self.watch.is_none() {
             return Err(End::protocol("a topic that is not followed"));
+        }
+        // By the list that there is it was found not to be, at the cost of all members' certificates.
+        if self.watch.as_ref().is_some_and(|watch| watch.doubted.contains(&topic)) {
+            return Ok(());
         }
         self.events.push(Event::RotateDue { topic: topic.clone() });
         if self.watch.as_ref().is_some_and(|watch| watch.answers) {

@@ -98,7 +98,8 @@ impl Processor {
         }
         let key = self.known(&peer.fingerprint)?.public_key().clone();
         let mut chain = Chain::begin(&genesis, &key).map_err(bad_record)?;
-        if *chain.name() != name || chain.owner() != peer.fingerprint {
+        let is_own = chain.owner() == peer.fingerprint && *chain.owner_name() == peer.name;
+        if *chain.name() != name || !is_own {
             return Err(Refusal::because(RefuseCode::BadRecord, "the genesis names another topic or owner"));
         }
         let change = chain.check(&delta, &key).map_err(bad_record)?;

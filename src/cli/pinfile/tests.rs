@@ -27,6 +27,7 @@ fn topic(number: u32, counter: u64) -> (TopicName, TopicPin) {
         owner: ALICE,
         owner_name: name("alice"),
         since: Wall(7),
+        former: vec![TopicId([9; 32])],
         number,
         head: RecordHash([number as u8; 32]),
         log: Some(Incarnation(u64::MAX)),

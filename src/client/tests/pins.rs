@@ -2,7 +2,7 @@
 
 use super::author::Author;
 use super::create::welcome_clients;
-use super::rig::{Rig, filter};
+use super::rig::{Rig, filter, topic};
 use super::subscribe::{me, subscribe};
 use super::topic::{HANDLE, INCARNATION, PUBLISHER, SENDER, Script};
 use crate::base::Wall;
@@ -120,6 +120,21 @@ fn a_topic_of_the_same_owner_is_taken_and_of_another_is_not() {
     let pin = &rig.client.pins().topics[&anew.name];
     assert_eq!((pin.id, pin.next, pin.places.len()), (anew.chain.topic(), Offset(0), 0));
 
+    // The one that was replaced does not come back.
+    let replaced = rig.client.pins().clone();
+    let old = script(&world, &["bob"]);
+    let mut rig = again(&replaced);
+    open(&mut rig, &old);
+    let fault = IntegrityFault::OtherTopic { before: anew.chain.topic(), now: old.chain.topic() };
+    assert_eq!(faults(&mut rig), [(fault, true)]);
+    // Nor by another process of ours, though that met it later.
+    let mut late = Pins::default();
+    late.pin_topic(&old.chain, Wall(u64::MAX));
+    for (mut first, second) in [(late.clone(), replaced.clone()), (replaced, late)] {
+        first.merge(second);
+        assert_eq!(first.topics[&anew.name].id, anew.chain.topic());
+    }
+
     let stolen = Script::new(&world, "a/b", "carol", &["bob"], 9);
     let mut rig = again(&pins);
     open(&mut rig, &stolen);
@@ -204,6 +219,27 @@ fn a_broker_that_does_not_say_when_it_is_done_gets_nothing_either() {
 }
 
 #[test]
+fn nothing_is_shown_under_an_older_state() {
+    let world = world();
+    let old = script(&world, &["bob", "carol"]);
+    let mut new = script(&world, &["bob", "carol"]);
+    new.remove(&world, "carol", 5);
+    let mut rig = again(&pinned(&new));
+    subscribe(&mut rig, &old, 2, 20);
+    // Carol was removed, and her friend the broker never says that all records have come.
+    let carol = Author::new(&world, "carol", PublisherId([9; 16]), SENDER + 1);
+    let (frame, body) = old.message_of(&carol, 2, 0, b"still here");
+    rig.say_with(&[carol.introduce(), frame], &[&body]);
+    let events = rig.events();
+    let [Event::Integrity(integrity)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (&integrity.fault, integrity.stopped),
+        (&IntegrityFault::OlderChain { pinned: 2, now: 1 }, true)
+    );
+    assert!(!rig.client.pins().topics[&old.name].places.contains_key(&(carol.fingerprint, carol.publisher)));
+}
+
+#[test]
 fn publishing_begins_when_the_pinned_record_has_come() {
     let mut script = script(&world(), &["bob"]);
     script.rotate(5);
@@ -238,6 +274,21 @@ fn another_record_at_the_pinned_number_is_a_fork() {
 }
 
 #[test]
+fn records_stay_where_they_are() {
+    let mut script = script(&world(), &["bob"]);
+    script.rotate(5);
+    let mut rig = again(&Pins::default());
+    open(&mut rig, &script);
+    rig.cut();
+    rig.connect();
+    rig.events();
+    // The messages between them were records, says the broker now.
+    script.records[1].offset = Offset(4);
+    open(&mut rig, &script);
+    assert_eq!(faults(&mut rig), [(IntegrityFault::OtherHistory, true)]);
+}
+
+#[test]
 fn a_topic_is_in_one_log_for_good() {
     let script = script(&world(), &["bob"]);
     let mut pins = pinned(&script);
@@ -258,6 +309,8 @@ fn names_keep_their_keys() {
         let text = changed.to_string();
         assert!(text.contains(&other.to_string()) && text.contains(&print(who).to_string()), "{text}");
         assert_eq!(faults(&mut rig), [(changed, true)], "in record {number}");
+        let is_remembered = rig.client.pins().topics.contains_key(&topic("a/b"));
+        assert_eq!(is_remembered, number > 0, "nothing of an owner who is not believed");
         // Of things of the past a key that was replaced is as good.
         let mut pins = knowing(who, print(who));
         pins.replace_peer(&name(who), other, NOON).expect("known");
@@ -292,6 +345,16 @@ fn a_sender_under_a_pinned_name_has_its_key() {
 }
 
 #[test]
+fn a_sender_who_was_never_a_member_is_not_remembered() {
+    let world = world();
+    let mut rig = again(&Pins::default());
+    subscribe(&mut rig, &script(&world, &["bob"]), 2, 20);
+    let stranger = Author::new(&world, "carol", PublisherId([9; 16]), SENDER + 1);
+    rig.say(&[stranger.introduce()]);
+    assert!(!rig.client.pins().peers.contains_key(&name("carol")));
+}
+
+#[test]
 fn a_key_that_was_replaced_before_we_looked_is_no_change() {
     let world = world();
     let mut old = script(&world, &["bob", "carol"]);
@@ -320,6 +383,18 @@ fn a_key_that_was_replaced_before_we_looked_is_no_change() {
     live.admit_as("carol", &key("broker").public(), 6);
     rig.say(&[live.record(2, me(&rig)), live.record(3, me(&rig))]);
     assert_eq!(faults(&mut rig), [(changed, true)]);
+}
+
+#[test]
+fn an_owner_has_the_name_that_the_ca_gave_it() {
+    let world = world();
+    // Carol makes a topic and says that she is alice.
+    let stolen = Script::by(&world, "a/b", "alice", world.client("carol"), &["bob"], 1);
+    let mut rig = again(&Pins::default());
+    rig.client.expect_owner(&stolen.name, name("alice"));
+    open(&mut rig, &stolen);
+    assert!(matches!(&faults(&mut rig)[..], [(IntegrityFault::BadSigner(_), true)]));
+    assert_eq!(rig.client.pins(), &Pins::default());
 }
 
 #[test]
@@ -513,6 +588,12 @@ fn a_merge_keeps_what_was_first_and_what_is_newest() {
     }
     // What a person wants forgotten is.
     assert!(ours.forget_topic(&longer.name) && !ours.forget_topic(&longer.name));
+    // Also if another state of it was met before that could be kept.
+    let (mut met, shorter) = (ours.clone(), script(&world, &["bob"]).chain);
+    met.pin_topic(&shorter, Wall(9));
+    let mut kept = disk.clone();
+    kept.merge(met);
+    assert_eq!(topic(&mut kept).number, shorter.number());
     disk.merge(ours);
     assert!(disk.topics.is_empty());
 }

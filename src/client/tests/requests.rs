@@ -99,6 +99,39 @@ fn who_asks_signs_which_topic_it_is() {
 }
 
 #[test]
+fn nobody_asks_to_join_another_topic_than_the_one_that_is_remembered() {
+    let alice = key("alice").public().fingerprint();
+    let joining = |rig: &mut Rig, entry: TopicEntry| {
+        rig.client.join(&topic("a/b"));
+        let heard = rig.heard();
+        let [ClientFrame::ListTopics { request, .. }] = &heard[..] else { panic!("{heard:?}") };
+        rig.say(&[BrokerFrame::Topics { request: *request, more: false, topics: vec![entry] }]);
+        let asks = rig.heard().iter().any(|frame| matches!(frame, ClientFrame::Join { .. }));
+        (asks, rig.answers().pop().map(|(_, result)| result.expect_err("not asked yet")))
+    };
+    let stolen = || TopicEntry {
+        owner: name("carol"),
+        owner_fingerprint: key("carol").public().fingerprint(),
+        ..entry(TopicId([8; 32]), Wall(9))
+    };
+    let mut rig = Rig::connected("bob");
+    let known = Script::new(&rig.world, "a/b", "alice", &[], 3);
+    rig.client.pins.pin_topic(&known.chain, NOON);
+    let (asks, failure) = joining(&mut rig, stolen());
+    assert!(!asks);
+    assert_eq!(failure.map(|failure| failure.exit_code()), Some(7), "another owner's");
+    assert_eq!(joining(&mut rig, entry(TopicId([8; 32]), Wall(9))), (true, None), "alice made it anew");
+
+    let mut rig = Rig::connected("bob");
+    rig.client.expect_owner(&topic("a/b"), name("alice"));
+    assert!(matches!(joining(&mut rig, stolen()), (false, Some(Failure::Integrity(..)))));
+    let mut rig = Rig::connected("bob");
+    rig.client.pins.pin_peer(&name("alice"), Fingerprint([1; 32]), NOON);
+    let failure = joining(&mut rig, entry(TopicId([8; 32]), Wall(9)));
+    assert!(matches!(failure, (false, Some(Failure::PeerChanged { now, .. })) if now == alice));
+}
+
+#[test]
 fn requests_that_do_not_verify_are_shown_as_that() {
     let mut rig = Rig::connected("alice");
     rig.client.requests(filter("#"));
@@ -181,6 +214,46 @@ fn an_open_topic_lets_in_who_asks_and_tells_of_each_request_once() {
 }
 
 #[test]
+fn who_asks_again_and_again_is_heard_now_and_then() {
+    let (mut rig, script) = watching(JoinPolicy::Ask, true);
+    let ask = asking(&rig, "bob", request("bob", "bob", script.chain.topic()));
+    let told: Vec<usize> = [0, 1, 9_999, 10_000, 10_001]
+        .into_iter()
+        .map(|later| {
+            let entry = JoinEntry { time: Wall(NOON.0 + later), ..ask.clone() };
+            rig.say(&[BrokerFrame::Requested { entry }]);
+            rig.events().iter().filter(|e| matches!(e, Event::Requested(_))).count()
+        })
+        .collect();
+    assert_eq!(told, [1, 0, 0, 1, 0]);
+}
+
+#[test]
+fn a_broker_that_names_topics_without_end_is_not_remembered_for_it() {
+    let (mut rig, _) = watching(JoinPolicy::Ask, true);
+    for n in 0..100 {
+        rig.say(&[BrokerFrame::RotateDue { name: topic(&format!("t/{n}")) }]);
+        for frame in rig.heard() {
+            let ClientFrame::Open { request, .. } = frame else { panic!("{frame:?}") };
+            let (code, text) = (RefuseCode::NoSuchTopic, String::new());
+            rig.say(&[BrokerFrame::Refused { request, code, detail: 0, text }]);
+        }
+    }
+    assert_eq!(rig.client.topics.len(), 0);
+}
+
+#[test]
+fn what_is_done_by_itself_waits_once_of_a_kind() {
+    let (mut rig, script) = watching(JoinPolicy::Open, true);
+    let ask = asking(&rig, "bob", request("bob", "bob", script.chain.topic()));
+    for n in 0..100 {
+        let entry = JoinEntry { time: Wall(NOON.0 + n * 20_000), ..ask.clone() };
+        rig.say(&[BrokerFrame::RotateDue { name: topic("a/b") }, BrokerFrame::Requested { entry }]);
+    }
+    assert_eq!(rig.client.topics[&topic("a/b")].amendments.len(), 2);
+}
+
+#[test]
 fn nobody_is_let_in_by_itself_against_the_rules() {
     let other = TopicId([8; 32]);
     for case in ["ask", "no list", "other topic", "forged", "barred", "other key"] {
@@ -227,6 +300,8 @@ fn a_due_rotation_is_not_done_on_the_broker_s_word() {
     };
     answer(&mut rig);
     assert!(appended(&mut rig).is_none(), "our list does not name bob");
+    rig.say(&[BrokerFrame::RotateDue { name: topic("a/b") }]);
+    assert!(rig.heard().is_empty(), "it is not looked at again by the same list");
 
     // A newer list does: now he goes, without being told again.
     let serial = *rig.world.verified(&bob, Role::Client).serial();
