@@ -75,11 +75,7 @@ impl Party<'_> {
         }
     }
 
-    fn try_ask(
-        &mut self,
-        who: &str,
-        ask: impl FnOnce(&mut Client) -> Ticket,
-    ) -> Result<Answer, Failure> {
+    fn try_ask(&mut self, who: &str, ask: impl FnOnce(&mut Client) -> Ticket) -> Result<Answer, Failure> {
         let ticket = ask(self.person(who).connection.core());
         self.until("an answer", |party| party.person(who).answers.remove(&ticket))
     }
@@ -217,7 +213,11 @@ impl Wanted {
                 add_all_forms(&mut search, &label, key.expose());
                 known.push(label.clone());
                 for of in [BODY_LABEL, PREVIOUS_EPOCH_LABEL] {
-                    add_fernet_key(&mut search, &format!("{label}, {of}"), &kdf(key.expose(), &epoch_salt(id, epoch), of));
+                    add_fernet_key(
+                        &mut search,
+                        &format!("{label}, {of}"),
+                        &kdf(key.expose(), &epoch_salt(id, epoch), of),
+                    );
                 }
             }
         }

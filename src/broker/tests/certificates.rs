@@ -132,10 +132,8 @@ fn a_recovery_key_is_not_offered_until_it_is_a_client_too() {
     let alices = alice.certificate.der().to_vec();
     assert_eq!(list(&mut h, &mut alice, vec![]), [alices.clone()]);
     assert_eq!(list(&mut h, &mut alice, vec![name("carol")]), [[0_u8; 0]; 0], "nor by its name");
-    let get = ClientFrame::GetCertificates {
-        request: alice.request(),
-        fingerprints: vec![fingerprint("carol")],
-    };
+    let get =
+        ClientFrame::GetCertificates { request: alice.request(), fingerprints: vec![fingerprint("carol")] };
     assert_eq!(certificates_in(&h.ask(&mut alice, get)), [carol.clone()], "the chain needs it");
 
     // A key that does connect is a client's like any other.
