@@ -200,7 +200,7 @@ fn be_busy(party: &mut Party<'_>, entropy: &mut dyn Entropy) -> Wanted {
 
 impl Wanted {
     /// What to look for, and the labels of what somebody who knows it all has in memory as it is.
-    fn search(&self, party: &Party<'_>) {
+    fn search(&self, party: &Party<'_>) -> (Search, Vec<String>) {
         let mut search = Search::new();
         let mut known = vec!["canary".to_owned()];
         add_all_forms(&mut search, "canary", &self.canary);
