@@ -1,6 +1,6 @@
 //! What was read, over two runs.
 
-use super::{again, faults, print, script};
+use super::{again, print, script};
 use crate::base::ids::{Counter, Offset};
 use crate::client::pins::Pins;
 use crate::client::tests::rig::{Rig, filter};
@@ -63,7 +63,7 @@ fn what_was_read_is_held_against_what_is_read_again() {
     let (frame, body) = script.message(5, 1, b"b");
     rig.say_with(&[frame], &[&body]);
     let replayed = IntegrityFault::Replayed { counter: Counter(1) };
-    assert_eq!(faults(&mut rig), [(replayed, false)]);
+    assert_eq!(super::faults(&mut rig), [(replayed, false)]);
 }
 
 #[test]
