@@ -1,4 +1,5 @@
-//! The clients that the broker knows: those of its folder, and all that ever connected.
+//! The clients that the broker knows: those of its folder, and all that ever connected; and the
+//! recovery keys that chains name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -21,6 +22,9 @@ pub struct KnownClients {
 
 struct Known {
     certificate: Certificate,
+    /// Whether it is offered to creators. A recovery key's is kept for its chain alone: whoever made
+    /// it a plain member of all topics that come after would take it out of its safe.
+    is_offered: bool,
     /// Zero: never.
     last_seen: Wall,
 }
@@ -50,12 +54,22 @@ impl KnownClients {
         self.by_fingerprint.len() + count <= self.clients_max
     }
 
-    /// Remembers a certificate that was found good; of two with one key, the one that ends later.
-    /// None is ever dropped: a chain may name it.
+    /// Remembers a client's certificate that was found good; of two with one key, the one that ends
+    /// later. None is ever dropped: a chain may name it.
     pub fn learn(&mut self, certificate: &Certificate) -> Learned {
+        self.remember(certificate, true)
+    }
+
+    /// The same for a recovery key, which is not offered as long as it is nothing else.
+    pub fn learn_recovery(&mut self, certificate: &Certificate) -> Learned {
+        self.remember(certificate, false)
+    }
+
+    fn remember(&mut self, certificate: &Certificate, is_offered: bool) -> Learned {
         let fingerprint = certificate.fingerprint();
         let was_revoked = self.revoked.remove(&fingerprint);
         if let Some(known) = self.by_fingerprint.get_mut(&fingerprint) {
+            known.is_offered |= is_offered;
             if was_revoked || certificate.not_after() > known.certificate.not_after() {
                 known.certificate = certificate.clone();
             }
@@ -65,7 +79,7 @@ impl KnownClients {
             return Learned::NoRoom;
         }
         self.by_name.entry(certificate.name().clone()).or_default().push(fingerprint);
-        let known = Known { certificate: certificate.clone(), last_seen: Wall(0) };
+        let known = Known { certificate: certificate.clone(), is_offered, last_seen: Wall(0) };
         self.by_fingerprint.insert(fingerprint, known);
         Learned::Known
     }
@@ -109,7 +123,7 @@ impl KnownClients {
         self.by_fingerprint.len()
     }
 
-    /// A page of clients in fingerprint order above `after`, of those called one of `names`
+    /// A page of clients that are offered, in fingerprint order above `after`, of those called one of `names`
     /// (empty: all), as many as fit in `bytes_max`; and whether there are more.
     pub fn page(&self, after: Fingerprint, names: &[Name], bytes_max: usize) -> (Vec<ClientEntry>, bool) {
         if names.is_empty() {
@@ -131,7 +145,10 @@ impl KnownClients {
     ) -> (Vec<ClientEntry>, bool) {
         let mut page = Vec::new();
         let mut bytes = 0;
-        for (_, client) in known.filter(|(fingerprint, _)| !self.revoked.contains(*fingerprint)) {
+        let is_offered = |(fingerprint, client): &(&Fingerprint, &Known)| {
+            client.is_offered && !self.revoked.contains(*fingerprint)
+        };
+        for (_, client) in known.filter(is_offered) {
             bytes += client.certificate.der().len() + 10;
             if bytes > bytes_max {
                 return (page, true);

@@ -127,7 +127,9 @@ impl Client {
         let sender = open.sender(m.sender);
         let mut faults = Vec::new();
         let content = take_message(delivery, &topic.records, sender, m, body, &mut faults);
-        let sender = sender.map(|s| (s.name.clone(), s.fingerprint));
+        // By the name that the topic's members have agreed on, whatever a newer certificate says.
+        let called = |s: &Sender| topic.records.name_at(s.fingerprint, m.offset).unwrap_or(&s.name).clone();
+        let sender = sender.map(|s| (called(s), s.fingerprint));
         self.has_read(&name);
         for fault in faults {
             let (offset, counter) = (Some(m.offset), Some(m.counter));

@@ -74,6 +74,13 @@ impl Keyring {
         self.insert(key);
         Ok(())
     }
+
+    /// The keys themselves, for tests that search a broker's memory for them. Nothing else may
+    /// have them, and no build but that of tests has this.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn secrets(&self) -> impl Iterator<Item = (TopicId, Epoch, &Secret32)> {
+        self.keys.values().map(|key| (key.topic, key.epoch, &key.secret))
+    }
 }
 
 impl EpochKey {

@@ -39,6 +39,8 @@ mod receive;
 mod records;
 pub mod request;
 mod requests;
+#[cfg(any(test, feature = "testing"))]
+mod secrets;
 mod senders;
 mod signing;
 mod subscribe;

@@ -30,6 +30,8 @@ pub struct Records {
     signers: HashMap<Fingerprint, BTreeSet<Serial>>,
     /// For all who are members or were: from where on they may publish, and from where on not.
     senders: HashMap<Fingerprint, Vec<(Offset, bool)>>,
+    /// By what name records call each of them, and from where on.
+    names: HashMap<Fingerprint, Vec<(Offset, Name)>>,
     keyring: Keyring,
 }
 
@@ -158,6 +160,13 @@ impl Records {
         self.senders.contains_key(&who)
     }
 
+    /// By what name the records below `offset` know `who`: the newest that one of them gives.
+    pub fn name_at(&self, who: Fingerprint, offset: Offset) -> Option<&Name> {
+        let names = self.names.get(&who)?;
+        let given = names.partition_point(|(from, _)| *from < offset);
+        names[..given].last().map(|(_, name)| name)
+    }
+
     pub fn is_member(&self, who: Fingerprint) -> bool {
         self.chain.as_ref().is_some_and(|chain| chain.member(who).is_some())
     }
@@ -186,6 +195,8 @@ impl Records {
                     return Err(IntegrityFault::BadSigner(format!("says {said} and is {is}")));
                 }
                 self.named.push((chain.owner_name().clone(), chain.owner()));
+                let name = (incoming.offset, chain.owner_name().clone());
+                self.names.entry(chain.owner()).or_default().push(name);
                 self.senders.entry(chain.owner()).or_default().push((incoming.offset, true));
                 let hash = chain.head();
                 self.chain = Some(chain);
@@ -197,7 +208,11 @@ impl Records {
                 if change.delta().epoch.is_some() {
                     self.epochs.push(incoming.offset);
                 }
-                self.named.extend(change.delta().added.iter().map(|a| (a.name.clone(), a.fingerprint)));
+                for added in &change.delta().added {
+                    self.named.push((added.name.clone(), added.fingerprint));
+                    let name = (incoming.offset, added.name.clone());
+                    self.names.entry(added.fingerprint).or_default().push(name);
+                }
                 for (who, may_send) in sender_changes(change.delta()) {
                     self.senders.entry(who).or_default().push((incoming.offset, may_send));
                 }

@@ -105,6 +105,12 @@ impl Signing {
         }
     }
 
+    /// The keys of all ids that are held.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn signers(&self) -> impl Iterator<Item = &MessageSigner> {
+        self.slots.iter().map(|own| &own.signer)
+    }
+
     fn under(&self, slot: u16) -> Option<Under> {
         self.slots.get(usize::from(slot)).map(|own| Under { slot, id: own.id })
     }

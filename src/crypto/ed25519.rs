@@ -36,6 +36,12 @@ impl MessageSigner {
         MessageSigner { key: SigningKey::from_bytes(seed.expose()) }
     }
 
+    /// The seed again, for tests that search other processes for it.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn seed(&self) -> Secret32 {
+        Secret32::new(self.key.to_bytes())
+    }
+
     pub fn public(&self) -> MessageKey {
         MessageKey { key: self.key.verifying_key() }
     }

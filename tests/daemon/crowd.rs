@@ -4,56 +4,18 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sealmq::base::names::{Name, TopicFilter, TopicName};
-use sealmq::client::pins::Pins;
-use sealmq::client::{Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Event, MemberChoice};
-use sealmq::crypto::cert::Role;
-use sealmq::net::SystemEntropy;
-use sealmq::net::client::{Address, Connection};
+use sealmq::client::{Answer, CreateRequest, Event, MemberChoice};
+use sealmq::net::client::Connection;
 use sealmq::wire::values::Start;
 
-use crate::support::{Daemon, Home, now};
+use crate::clients::{connection, pump, wait_for};
+use crate::support::Home;
 
 const CROWD: usize = 1000;
 /// Handshakes under way at a time.
 const BEGINNERS: usize = 64;
 /// RSA for a thousand clients in this one process takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn connection(home: &Home, daemon: &Daemon, who: &str) -> Connection {
-    let (key, der) = home.world.client(who);
-    let certificate = home.world.trust.verify(&der, Role::Client, now()).expect("a good certificate");
-    let config = ClientConfig { host: "127.0.0.1".to_owned(), ..ClientConfig::default() };
-    let entropy = Box::new(SystemEntropy::new().expect("the system has randomness"));
-    let core = Client::new(
-        config,
-        ClientIdentity { certificate, key },
-        home.world.trust.clone(),
-        Pins::default(),
-        entropy,
-    );
-    let address = Address { host: "127.0.0.1".to_owned(), port: daemon.addresses[0].port() };
-    Connection::new(address, core).expect("a poll")
-}
-
-/// Events that are there now.
-fn pump(connection: &mut Connection) -> Vec<Event> {
-    let now = connection.now().mono;
-    let mut events = Vec::new();
-    while let Some(event) = connection.wait(Some(now)).expect("the poll works") {
-        events.push(event);
-    }
-    events
-}
-
-fn wait_for<T>(connection: &mut Connection, mut pick: impl FnMut(Event) -> Option<T>) -> T {
-    let deadline = connection.now().mono + PATIENCE;
-    loop {
-        let event = connection.wait(Some(deadline)).expect("the poll works").expect("an event in time");
-        if let Some(found) = pick(event) {
-            return found;
-        }
-    }
-}
 
 #[test]
 fn a_thousand_clients_at_once_are_all_served() {
@@ -71,11 +33,11 @@ fn a_thousand_clients_at_once_are_all_served() {
     let daemon = home.start();
     let topic = TopicName::parse("crowd").expect("a good name");
 
-    let mut alice = connection(&home, &daemon, "alice");
+    let mut alice = connection(&home, &daemon, "alice", "alice");
     let mut request = CreateRequest::new(topic.clone());
     request.members = MemberChoice::Only(vec![Name::parse("bob").expect("a good name")]);
     alice.core().create(request);
-    wait_for(&mut alice, |event| match event {
+    wait_for(&mut alice, PATIENCE, |event| match event {
         Event::Answer { result, .. } => Some(result.expect("the topic is made")),
         _ => None,
     });
@@ -90,7 +52,7 @@ fn a_thousand_clients_at_once_are_all_served() {
         let settled = subscribed.iter().filter(|subscribed| **subscribed).count();
         assert!(Instant::now() < deadline, "{settled} of {} are subscribed", crowd.len());
         while crowd.len() < CROWD && crowd.len() < settled + BEGINNERS {
-            let mut member = connection(&home, &daemon, "bob");
+            let mut member = connection(&home, &daemon, "bob", "bob");
             member.core().subscribe(TopicFilter::from(&topic), Start::Earliest);
             crowd.push(member);
         }
@@ -111,7 +73,7 @@ fn a_thousand_clients_at_once_are_all_served() {
                 alice.core().publish(&topic, content).expect("room in the window");
             }
             for _ in 0..3 {
-                wait_for(&mut alice, |event| match event {
+                wait_for(&mut alice, PATIENCE, |event| match event {
                     Event::Answer { result: Ok(Answer::Published { .. }), .. } => Some(()),
                     Event::Answer { result, .. } => panic!("{result:?}"),
                     _ => None,

@@ -1,10 +1,13 @@
 //! `sealmqd` from outside, through the binary: its files, its configuration, its signals,
 //! and what it does with peers that break every rule.
 
+mod clients;
 mod crowd;
 mod files;
 mod limits;
 mod peers;
+mod search;
+mod secrets;
 mod session;
 mod signals;
 mod support;

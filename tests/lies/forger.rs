@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use sealmq::base::ids::{Counter, Epoch, Fingerprint, Offset, PublisherId, TopicHandle};
 use sealmq::broker::lies::Said;
-use sealmq::chain::{BODY_LABEL, Chain, DeltaBuilder, epoch_salt, wrap_label};
+use sealmq::chain::{
+    BODY_LABEL, COMMITMENT_LABEL, Chain, DeltaBuilder, PREVIOUS_KEY_BYTES, epoch_salt, wrap_label,
+};
 use sealmq::crypto::cert::Role;
 use sealmq::crypto::cert::testing::Seeded;
 use sealmq::crypto::digest::sha256;
@@ -101,6 +103,24 @@ impl Insider {
         let mut delta = change.delta().clone();
         delta.signer = signer.public().fingerprint();
         delta.sign(signer, entropy).expect("a sound machine")
+    }
+
+    /// A new epoch by `admin`, which commits to one key while the wraps hold another; and the wraps.
+    pub fn epoch_of_two_keys(&self, town: &Town, admin: &str) -> (Vec<u8>, BTreeMap<Fingerprint, Vec<u8>>) {
+        let (topic, key, entropy) = (self.chain.topic(), town.key(admin), &mut Seeded::new(4));
+        let (said, given) = (Secret32::random(entropy), Secret32::random(entropy));
+        let mut builder = DeltaBuilder::new(&self.chain, key.public().fingerprint(), town.now.wall);
+        let epoch = self.chain.next_epoch();
+        let commitment = *kdf(said.expose(), &epoch_salt(topic, epoch), COMMITMENT_LABEL).expose();
+        builder.new_epoch(commitment, vec![1; PREVIOUS_KEY_BYTES]);
+        let members = builder.recipients().expect("a change that can be made");
+        let wraps = members.iter().map(|to| {
+            let label = wrap_label(topic, epoch, *to);
+            envelope::seal(&town.key_of(*to).public(), &label, &given, entropy).expect("a sound machine")
+        });
+        let wraps: Vec<Vec<u8>> = wraps.collect();
+        let record = builder.sign(&wraps, key, entropy).expect("a change that an admin may make");
+        (record, members.into_iter().zip(wraps).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lies to those who may change a topic: certificates for grants and new epochs, requests, rotations.
 
-use sealmq::base::ids::{Epoch, Offset, TopicId};
+use sealmq::base::ids::{Offset, TopicId};
+use sealmq::base::names::TopicFilter;
 use sealmq::broker::lies::Said;
 use sealmq::chain::JoinRequest;
 use sealmq::client::{Answer, CreateRequest, Event, Failure, GrantAs, Join, MemberChoice};
@@ -256,63 +257,55 @@ fn one_who_was_removed_reads_nothing_new() {
     assert!(news.messages.is_empty(), "{:?}", news.messages);
 }
 
-// ---- Lies about what was published ----
-
-#[test]
-fn says_that_the_epoch_has_changed() {
-    let mut town = Town::awake(&["alice", "bob"]);
-    town.create("alice", DOOR, &["bob"]);
-    town.subscribe("bob", DOOR);
-    let mut refusals = 0;
-    town.lie(move |who, said| match said.frame {
-        BrokerFrame::Published { slot, topic, counter, .. } if who == "alice" && refusals < 3 => {
-            refusals += 1;
-            let code = sealmq::wire::values::RefuseCode::EpochChanged;
-            vec![BrokerFrame::PublishRefused { slot, topic, counter, code, detail: 9 }.into()]
-        }
-        _ => vec![said],
-    });
-    let topic = topic_name(DOOR);
-    let ticket = town.client("alice").publish(&topic, b"one").expect("room");
-    town.wait(std::time::Duration::from_secs(60));
-    // Sealed under no other epoch than the one that holds, and heard once.
-    let news = town.news("bob");
-    news.all_well(&[("alice", "one")]);
-    assert_eq!(news.messages[0].epoch, Epoch(0));
-    let _ = town.answer("alice", ticket);
-}
-
-#[test]
-fn answers_a_publish_that_was_not_sent() {
-    let mut town = Town::awake(&["alice", "bob"]);
-    town.create("alice", DOOR, &["bob"]);
-    town.lie(|who, mut said| {
-        if let BrokerFrame::Published { counter, .. } = &mut said.frame
-            && who == "alice"
-        {
-            counter.0 += 5;
+/// What alice is answered when she asks who wants to join, and the broker says this instead of the truth.
+fn alice_lists_under(
+    town: &mut Town,
+    mut lie: impl FnMut(&mut bool, &mut Vec<JoinEntry>) + 'static,
+) -> Option<Result<Answer, Failure>> {
+    town.lie(move |_, mut said| {
+        if let BrokerFrame::Requests { more, requests, .. } = &mut said.frame {
+            lie(more, requests);
         }
         vec![said]
     });
-    let topic = topic_name(DOOR);
-    let ticket = town.client("alice").publish(&topic, b"one").expect("room");
+    let filter = TopicFilter::from(&topic_name(DOOR));
+    let ticket = town.client("alice").requests(filter);
     town.run();
-    assert!(town.answer("alice", ticket).is_none(), "nothing is believed to be stored");
-    let ends = town.news("alice").ends;
-    assert!(ends.iter().any(|why| why.contains("was not sent")), "{ends:?}");
+    town.answer("alice", ticket)
 }
 
 #[test]
-fn hides_the_newest_epoch_from_a_publisher() {
-    // The broker wants bob to go on sealing for carol, who has left, and says that nothing has changed.
-    let mut town = Town::awake(&["alice", "bob", "carol"]);
-    town.create("alice", DOOR, &["bob", "carol"]);
-    town.publish("bob", DOOR, b"before");
-    town.subscribe("alice", DOOR);
-    town.revoke_member("alice", DOOR, "carol");
-    town.events("alice");
-    town.publish("bob", DOOR, b"after");
-    let news = town.news("alice");
-    news.all_well(&[("bob", "after")]);
-    assert_eq!(news.messages[0].epoch, Epoch(1));
+fn a_page_of_requests_that_are_not_what_they_say() {
+    let (mut town, id) = an_open_door();
+    let mut entries = vec![
+        request(&town, id, "mallory", "bob"),
+        request(&town, id, "carol", "carol"),
+        request(&town, TopicId([7; 32]), "mallory", "mallory"),
+        // Of another topic than it is listed under.
+        JoinEntry { topic: topic_name("home/lamp"), ..request(&town, id, "mallory", "mallory") },
+    ];
+    // One that cannot even be read is left out.
+    entries.push(JoinEntry { ask: vec![1, 2, 3], ..entries[0].clone() });
+    let answer = alice_lists_under(&mut town, move |_, requests| *requests = entries.clone());
+    let Some(Ok(Answer::Requests(listed))) = answer else { panic!("{answer:?}") };
+    let faults: Vec<&str> = listed.iter().filter_map(|request| request.fault.as_deref()).collect();
+    let [unsigned, removed, other, elsewhere] = faults[..] else { panic!("{faults:?}") };
+    assert!(unsigned.contains("signed") && removed.contains("removed"), "{faults:?}");
+    assert!(other.contains("another topic") && elsewhere.contains(DOOR), "{faults:?}");
+    assert_eq!(records_of(&mut town, "alice", DOOR), 3, "a list lets nobody in");
+}
+
+#[test]
+fn pages_of_requests_without_end() {
+    for empty in [false, true] {
+        let (mut town, id) = an_open_door();
+        let entry = request(&town, id, "mallory", "mallory");
+        let answer = alice_lists_under(&mut town, move |more, requests| {
+            *more = true;
+            *requests = if empty { Vec::new() } else { vec![entry.clone()] };
+        });
+        assert!(answer.is_none(), "{answer:?}");
+        let ends = town.news("alice").ends;
+        assert!(ends.iter().any(|why| why.contains("does not go on")), "{ends:?}");
+    }
 }

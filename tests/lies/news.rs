@@ -15,6 +15,20 @@ pub struct News {
 }
 
 impl News {
+    pub fn of(events: Vec<Event>) -> News {
+        let mut news = News::default();
+        for event in events {
+            match event {
+                Event::Message(message) => news.messages.push(message),
+                Event::Integrity(integrity) => news.faults.push(integrity),
+                Event::Notice(notice) => news.notices.push(notice),
+                Event::Disconnected { reason, .. } => news.ends.push(reason.to_string()),
+                other => news.others.push(other),
+            }
+        }
+        news
+    }
+
     /// Messages that were shown, as sender and content.
     pub fn heard(&self) -> Vec<(&str, &str)> {
         let text = |bytes| std::str::from_utf8(bytes).expect("people write text");

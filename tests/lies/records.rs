@@ -1,13 +1,11 @@
-//! Lies about who is in a topic: certificates, records, wraps, whole topics.
+//! Lies about who is in a topic: records, wraps, whole topics.
 
 use sealmq::base::ids::{Fingerprint, Offset};
 use sealmq::broker::lies::Said;
-use sealmq::chain::Role as MemberRole;
-use sealmq::client::{Answer, Failure, IntegrityFault, MemberChoice, Notice};
-use sealmq::client::{CreateRequest, Event};
-use sealmq::crypto::cert::Role;
+use sealmq::chain::{DeltaBuilder, Role as MemberRole};
+use sealmq::client::{Failure, GrantAs, Integrity, IntegrityFault, Join};
 use sealmq::wire::frame::BrokerFrame;
-use sealmq::wire::values::{ClientEntry, Start};
+use sealmq::wire::values::Start;
 
 use crate::forger::{Insider, records};
 use crate::news::News;
@@ -125,6 +123,19 @@ fn a_wrap_of_another_topic() {
 }
 
 #[test]
+fn a_wrap_of_another_epoch() {
+    let mut town = alices_door();
+    town.rotate("alice", DOOR);
+    let news = bob_reads(&mut town, |mut records| {
+        let newer = parts(&mut records[2]).2.clone();
+        let older = std::mem::replace(parts(&mut records[1]).2, newer);
+        *parts(&mut records[2]).2 = older;
+        records
+    });
+    assert_eq!(gave_up(&mut town, &news.expect("a filter")), IntegrityFault::WrongWrap);
+}
+
+#[test]
 fn a_wrap_with_a_record_that_names_none() {
     let (mut town, news) = bob_reads_under(|mut records| {
         *parts(&mut records[0]).2 = vec![7; 256];
@@ -142,6 +153,27 @@ fn withholds_a_wrap() {
     assert!(matches!(news.fault(DOOR, Some("alice")), IntegrityFault::NoKey { .. }));
     assert!(news.messages.is_empty());
     assert_eq!(town.try_publish("bob", DOOR, b"open"), Err(Failure::NoKey(topic_name(DOOR))));
+}
+
+#[test]
+fn withholds_the_wrap_of_one_who_was_let_in() {
+    let mut town = alices_door();
+    town.grant("alice", DOOR, "mallory", GrantAs::Member);
+    town.lie(|who, mut said| {
+        if let BrokerFrame::Record { wrap, .. } = &mut said.frame
+            && who == "mallory"
+        {
+            wrap.clear();
+        }
+        vec![said]
+    });
+    town.subscribe("mallory", DOOR);
+    town.publish("alice", DOOR, b"come in");
+    let news = town.news("mallory");
+    assert!(news.messages.is_empty(), "{:?}", news.messages);
+    let is_no_key = |found: &Integrity| matches!(found.fault, IntegrityFault::NoKey { .. });
+    assert!(!news.faults.is_empty() && news.faults.iter().all(is_no_key), "{:?}", news.faults);
+    assert_eq!(town.try_publish("mallory", DOOR, b"hello"), Err(Failure::NoKey(topic_name(DOOR))));
 }
 
 #[test]
@@ -243,6 +275,49 @@ fn adds_a_reader_that_adds_itself() {
     assert_bad_record(&adds_mallory("mallory"), "neither owner nor admin");
 }
 
+/// What comes of it when carol, an admin, makes a record with its wraps, and the broker shows it to bob.
+fn admin_carol_makes(record: impl FnOnce(&Town, &Insider) -> (Vec<u8>, Vec<u8>)) -> IntegrityFault {
+    let mut town = alices_door();
+    town.grant("alice", DOOR, "carol", GrantAs::Admin);
+    town.subscribe("carol", DOOR);
+    let insider = Insider::of(&town, "carol", DOOR);
+    let (record, wrap) = record(&town, &insider);
+    let forged = (record, wrap, town.certificate("carol").der().to_vec());
+    let news = bob_reads(&mut town, move |mut records| {
+        let mut more = replaced(&records[1], &forged);
+        *parts(&mut more).0 = parts(records.last_mut().expect("a topic has records")).0.next();
+        records.push(more);
+        records
+    });
+    gave_up(&mut town, &news.expect("a filter"))
+}
+
+#[test]
+fn an_admin_commits_to_another_key_than_it_hands_out() {
+    let fault = admin_carol_makes(|town, insider| {
+        let (record, wraps) = insider.epoch_of_two_keys(town, "carol");
+        (record, wraps[&town.fingerprint("bob")].clone())
+    });
+    assert_eq!(fault, IntegrityFault::WrongKey);
+}
+
+#[test]
+fn an_admin_makes_a_change_that_is_the_owners() {
+    let make_admin: fn(&mut DeltaBuilder<'_>, Fingerprint) = |builder, bob| {
+        builder.change(bob, MemberRole::Admin);
+    };
+    let open_the_door: fn(&mut DeltaBuilder<'_>, Fingerprint) = |builder, _| {
+        builder.join(Join::Open);
+    };
+    for change in [make_admin, open_the_door] {
+        let fault = admin_carol_makes(|town, insider| {
+            let (bob, key) = (town.fingerprint("bob"), town.key("carol"));
+            (insider.unchecked_delta(town, key, |builder| change(builder, bob)), Vec::new())
+        });
+        assert_bad_record(&fault, "owner");
+    }
+}
+
 /// The records of a topic of the same name, with bob in it, that somebody else made: as bob would get them.
 fn other_topic_of(owner: &str) -> Vec<Parts> {
     let mut elsewhere = Town::awake(&["alice", "bob", "carol", "mallory"]);
@@ -279,151 +354,4 @@ fn a_topic_under_another_name() {
         records.iter().zip(&lamps).map(|(said, with)| replaced(said, with)).collect()
     });
     assert_bad_record(&gave_up(&mut town, &news), "home/lamp");
-}
-
-// ---- Certificates for whoever makes a topic ----
-
-/// Alice makes a topic for bob while the broker shows these certificates instead of those it has.
-fn alice_creates_among(shown: impl Fn(&Town) -> Vec<Vec<u8>>) -> (Town, Result<Answer, Failure>) {
-    let mut town = Town::awake(&["alice", "bob", "mallory"]);
-    let shown = shown(&town);
-    let entry = |der: &Vec<u8>| ClientEntry { certificate: der.clone(), last_seen: town.now.wall };
-    let shown: Vec<ClientEntry> = shown.iter().map(entry).collect();
-    town.lie(move |_, mut said| {
-        if let BrokerFrame::Clients { clients, .. } = &mut said.frame {
-            *clients = shown.clone();
-        }
-        vec![said]
-    });
-    let answer = town.try_create("alice", DOOR, &["bob"]);
-    (town, answer)
-}
-
-/// No topic was made, so no key was wrapped for anybody.
-fn assert_nothing_made(town: &Town) {
-    let is_topic = |said: &Said| matches!(said.frame, BrokerFrame::Topic { .. });
-    assert!(!town.truth("alice").iter().any(is_topic));
-}
-
-#[test]
-fn a_certificate_of_another_name_for_a_member() {
-    let (town, answer) = alice_creates_among(|town| vec![town.certificate("mallory").der().to_vec()]);
-    assert_eq!(answer, Err(Failure::UnknownClients(vec![name("bob")])));
-    assert_nothing_made(&town);
-}
-
-#[test]
-fn a_certificate_of_another_ca_for_a_member() {
-    let (town, answer) = alice_creates_among(|_| vec![stranger_bob()]);
-    assert_eq!(answer, Err(Failure::UnknownClients(vec![name("bob")])));
-    assert_nothing_made(&town);
-}
-
-/// A certificate for bob of a CA that nobody here trusts.
-fn stranger_bob() -> Vec<u8> {
-    use sealmq::crypto::cert::issue::{CA_DAYS, Issuer, LEAF_DAYS, Subscriber, make_ca};
-    use sealmq::crypto::cert::testing::{NOON, Seeded, key};
-    let (ca, mut entropy) = (key("other-ca"), Seeded::new(1));
-    let der = make_ca(&ca, &name("test-ca"), NOON, CA_DAYS, &mut entropy).expect("a CA");
-    let issuer = Issuer::new(&ca, &der).expect("its own");
-    let (bob, public_key) = (name("bob"), key("carol").public());
-    let subscriber = Subscriber { name: &bob, role: Role::Client, hosts: &[], public_key: &public_key };
-    issuer.issue(&subscriber, NOON, LEAF_DAYS, &mut entropy).expect("a certificate").der().to_vec()
-}
-
-#[test]
-fn a_second_certificate_of_the_right_name() {
-    let (town, answer) = alice_creates_among(|town| {
-        let later = town.world.issue("bob", "other-ca", Role::Client, &[]);
-        vec![town.certificate("bob").der().to_vec(), later.der().to_vec()]
-    });
-    match answer {
-        Err(Failure::TwoKeys { name: of, fingerprints }) => {
-            assert_eq!((of, fingerprints.len()), (name("bob"), 2));
-        }
-        other => panic!("not two keys but {other:?}"),
-    }
-    assert_nothing_made(&town);
-}
-
-#[test]
-fn a_brokers_certificate_for_a_member() {
-    let (town, answer) = alice_creates_among(|town| vec![town.world.broker.1.clone()]);
-    assert_eq!(answer, Err(Failure::UnknownClients(vec![name("bob")])));
-    assert_nothing_made(&town);
-}
-
-#[test]
-fn adds_somebody_to_those_who_were_asked_for() {
-    let (_, answer) = alice_creates_among(|town| {
-        ["bob", "mallory"].map(|who| town.certificate(who).der().to_vec()).to_vec()
-    });
-    let Ok(Answer::Created(created)) = answer else { panic!("not made but {answer:?}") };
-    let members: Vec<&str> = created.members.iter().map(|member| member.name.as_str()).collect();
-    assert_eq!(members, ["alice", "bob"], "no key for mallory");
-}
-
-#[test]
-fn leaves_members_out_of_the_list_of_all() {
-    // What "all known" means is the broker's word: whoever is made a member is shown by name and key.
-    let mut town = Town::awake(&["alice", "bob", "mallory"]);
-    let bobs = town.fingerprint("bob");
-    let only_bob = town.certificate("bob").der().to_vec();
-    town.lie(move |_, mut said| {
-        if let BrokerFrame::Clients { clients, .. } = &mut said.frame {
-            clients.retain(|client| client.certificate == only_bob);
-        }
-        vec![said]
-    });
-    let request = CreateRequest { members: MemberChoice::AllKnown, ..CreateRequest::new(topic_name(DOOR)) };
-    match town.ask("alice", |client| client.create(request)) {
-        Ok(Answer::Created(created)) => {
-            let others: Vec<Fingerprint> =
-                created.members.iter().filter(|m| !m.me).map(|m| m.fingerprint).collect();
-            assert_eq!(others, [bobs]);
-        }
-        other => panic!("not made but {other:?}"),
-    }
-}
-
-// ---- Revocation lists ----
-
-#[test]
-fn shows_an_old_revocation_list() {
-    let mut town = Town::awake(&["alice", "bob"]);
-    let mallory = town.world.issue("mallory", "other-ca", Role::Client, &[]);
-    let old = town.world.crl(&[], 1);
-    town.revoke(&[*mallory.serial()], 2);
-    let is_two = |e: &Event| matches!(e, Event::CrlUpdated { number: 2, .. });
-    assert!(town.news("bob").others.iter().any(is_two), "the newest list is fetched");
-    // It says that there is a newer one, and shows the older.
-    town.lie(move |_, mut said| {
-        if let BrokerFrame::CrlPart { number, total, from, part, .. } = &mut said.frame {
-            (*number, *total, *from) = (3, old.len() as u32, 0);
-            *part = old.clone();
-        }
-        vec![said]
-    });
-    town.tell("bob", vec![BrokerFrame::CrlChanged { number: 3 }.into()]);
-    let news = town.news("bob");
-    assert!(matches!(&news.notices[..], [Notice::CrlRefused(_)]), "{news:?}");
-    assert_eq!(town.client("bob").trust().crl_number(), Some(2));
-    assert!(town.client("bob").trust().is_revoked(mallory.serial()));
-}
-
-#[test]
-fn enforces_an_old_revocation_list() {
-    let mut town = Town::awake(&["alice", "bob"]);
-    town.revoke(&[], 2);
-    town.events("bob");
-    town.lie(|_, mut said| {
-        if let BrokerFrame::Welcome { crl_number, .. } = &mut said.frame {
-            *crl_number = 1;
-        }
-        vec![said]
-    });
-    town.cut("bob");
-    let news = town.news("bob");
-    assert!(news.notices.contains(&Notice::BrokerCrlOlder { ours: 2, broker: 1 }), "{news:?}");
-    assert_eq!(town.client("bob").trust().crl_number(), Some(2));
 }

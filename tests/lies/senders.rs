@@ -218,6 +218,41 @@ fn one_who_has_left_below_its_removal() {
     assert!(news.messages.is_empty());
 }
 
+/// What cannot be seen: who reads for the first time has no memory of what stood there.
+#[test]
+fn one_who_has_left_backdates_below_its_removal_to_a_first_reader() {
+    let mut town = Town::awake(&["alice", "bob", "carol"]);
+    town.create("alice", DOOR, &["bob", "carol"]);
+    town.publish("carol", DOOR, b"what carol wrote");
+    town.revoke_member("alice", DOOR, "carol");
+    town.publish("alice", DOOR, b"carol is gone");
+    // Bob has the topic open, and has read nothing of it yet.
+    town.ask("bob", |client| client.open(&topic_name(DOOR))).expect("bob is a member");
+    let insider = Insider::of(&town, "bob", DOOR);
+    let introduced = introduce(&town, "carol", "carol");
+    let signer = forgers_signer();
+    let claim = Claim {
+        epoch: Epoch(0),
+        publisher: FORGERS,
+        counter: Counter(0),
+        content: b"made later",
+        signer: Some(&signer),
+    };
+    let body = insider.body(claim);
+    town.lie(move |who, said| match &said.frame {
+        BrokerFrame::Message { offset: Offset(2), .. } if who == "bob" => {
+            let mut forged = with_body(&said.frame, body.clone());
+            if let BrokerFrame::Message { sender, .. } = &mut forged.frame {
+                *sender = 900;
+            }
+            vec![introduced.clone().into(), forged]
+        }
+        _ => vec![said],
+    });
+    town.subscribe("bob", DOOR);
+    town.news("bob").all_well(&[("carol", "made later"), ("alice", "carol is gone")]);
+}
+
 #[test]
 fn one_who_has_left_gets_no_key_any_more() {
     let mut town = carol_has_left();

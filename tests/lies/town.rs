@@ -8,24 +8,20 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sealmq::base::ids::{ConnId, Fingerprint, Offset, TopicHandle};
-use sealmq::base::names::{Name, TopicFilter, TopicName};
+use sealmq::base::ids::{ConnId, Fingerprint, TopicHandle};
+use sealmq::base::names::{Name, TopicName};
 use sealmq::base::transmit::Transmit;
 use sealmq::base::{Mono, Now};
 use sealmq::broker::lies::Said;
 use sealmq::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
 use sealmq::client::pins::Pins;
-use sealmq::client::{
-    Answer, Client, ClientConfig, ClientIdentity, CreateRequest, Event, Failure, GrantAs, MemberChoice,
-    Ticket,
-};
+use sealmq::client::{Answer, Client, ClientConfig, ClientIdentity, Event, Failure, Ticket};
 use sealmq::crypto::cert::issue::{Issuer, LEAF_DAYS, Subscriber};
 use sealmq::crypto::cert::testing::{NOON, Seeded, World, key, world};
 use sealmq::crypto::cert::{Certificate, Host, Role, Serial};
 use sealmq::crypto::key::PrivateKey;
 use sealmq::store::Memory;
 use sealmq::wire::frame::BrokerFrame;
-use sealmq::wire::values::Start;
 
 use crate::news::News;
 
@@ -138,6 +134,12 @@ impl Town {
         self.people.get_mut(who).and_then(|person| person.client.as_mut()).expect("somebody who is awake")
     }
 
+    /// Somebody's key, by its fingerprint.
+    pub fn key_of(&self, who: Fingerprint) -> &PrivateKey {
+        let is_it = |person: &&Person| person.certificate.fingerprint() == who;
+        &self.people.values().find(is_it).expect("somebody of this town").key
+    }
+
     /// Starts a client that connects. One that ran before is gone without a word, but what it
     /// remembered is there.
     pub fn wake(&mut self, who: &str) {
@@ -236,64 +238,7 @@ impl Town {
         self.run();
     }
 
-    // ---- What people do ----
-
-    /// Makes a topic of `owner` and `members`.
-    pub fn create(&mut self, owner: &str, topic: &str, members: &[&str]) {
-        let answer = self.try_create(owner, topic, members);
-        assert!(matches!(answer, Ok(Answer::Created(_))), "{answer:?}");
-    }
-
-    pub fn try_create(&mut self, owner: &str, topic: &str, members: &[&str]) -> Result<Answer, Failure> {
-        let members = match members {
-            [] => MemberChoice::OnlyMe,
-            names => MemberChoice::Only(names.iter().map(|who| name(who)).collect()),
-        };
-        let request = CreateRequest { members, ..CreateRequest::new(topic_name(topic)) };
-        self.ask(owner, |client| client.create(request))
-    }
-
-    /// Lets somebody in.
-    pub fn grant(&mut self, by: &str, topic: &str, who: &str, role: GrantAs) {
-        let answer = self.ask(by, |client| client.grant(&topic_name(topic), vec![name(who)], role));
-        assert!(matches!(answer, Ok(Answer::Amended(_))), "{answer:?}");
-    }
-
-    /// Puts somebody out.
-    pub fn revoke_member(&mut self, by: &str, topic: &str, who: &str) {
-        let answer = self.ask(by, |client| client.revoke(&topic_name(topic), vec![name(who)]));
-        assert!(matches!(answer, Ok(Answer::Amended(_))), "{answer:?}");
-    }
-
-    /// Drops a topic.
-    pub fn delete(&mut self, owner: &str, topic: &str) {
-        let answer = self.ask(owner, |client| client.delete(&topic_name(topic)));
-        assert!(matches!(answer, Ok(Answer::Deleted { .. })), "{answer:?}");
-    }
-
-    /// Reads a topic from its beginning.
-    pub fn subscribe(&mut self, who: &str, topic: &str) {
-        let answer = self.try_subscribe(who, topic, Start::Earliest);
-        assert!(matches!(answer, Ok(Answer::Subscribed { .. })), "{answer:?}");
-    }
-
-    pub fn try_subscribe(&mut self, who: &str, topic: &str, start: Start) -> Result<Answer, Failure> {
-        let filter = TopicFilter::from(&topic_name(topic));
-        self.ask(who, |client| client.subscribe(filter, start))
-    }
-
-    /// Publishes, and is answered.
-    pub fn publish(&mut self, who: &str, topic: &str, content: &[u8]) -> Offset {
-        match self.try_publish(who, topic, content) {
-            Ok(Answer::Published { offset: Some(offset), .. }) => offset,
-            other => panic!("not published but {other:?}"),
-        }
-    }
-
-    pub fn try_publish(&mut self, who: &str, topic: &str, content: &[u8]) -> Result<Answer, Failure> {
-        let topic = topic_name(topic);
-        self.ask(who, |client| client.publish(&topic, content).expect("the window is not full"))
-    }
+    // ---- What people ask and are told ----
 
     /// Has a client ask for something, and waits for the answer.
     pub fn ask(&mut self, who: &str, ask: impl FnOnce(&mut Client) -> Ticket) -> Result<Answer, Failure> {
@@ -321,17 +266,7 @@ impl Town {
 
     /// Of what `who` was told: messages, as sender and content, and what did not verify.
     pub fn news(&mut self, who: &str) -> News {
-        let mut news = News::default();
-        for event in self.events(who) {
-            match event {
-                Event::Message(m) => news.messages.push(m),
-                Event::Integrity(integrity) => news.faults.push(integrity),
-                Event::Notice(notice) => news.notices.push(notice),
-                Event::Disconnected { reason, .. } => news.ends.push(reason.to_string()),
-                other => news.others.push(other),
-            }
-        }
-        news
+        News::of(self.events(who))
     }
 
     /// Lets all talk until nobody has anything more to say.

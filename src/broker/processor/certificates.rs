@@ -107,10 +107,10 @@ impl Processor {
         Ok(needed)
     }
 
-    /// Remembers certificates that a checked record needs.
-    pub(super) fn know_all(&mut self, certificates: &[Certificate]) {
+    /// Remembers certificates of recovery keys that a checked record needs.
+    pub(super) fn know_all_recovery(&mut self, certificates: &[Certificate]) {
         for certificate in certificates {
-            let has_room = self.know(certificate);
+            let has_room = self.know_recovery(certificate);
             debug_assert!(has_room, "room was looked for when the record was checked");
         }
     }

@@ -109,7 +109,7 @@ impl Processor {
         if !self.topics.reserve(&name) {
             return Err(Refusal::because(RefuseCode::Exists, format!("a topic called {name} exists")));
         }
-        self.know_all(&recovery);
+        self.know_all_recovery(&recovery);
         *self.created_by.entry(peer.fingerprint).or_default() += 1;
         let log = Incarnation(u64::from_be_bytes(random_array(means.entropy)));
         let settings = LogSettings {
@@ -155,7 +155,7 @@ impl Processor {
         let change = topic.chain.check(&record, key_of_signer).map_err(bad_record)?;
         let recovery = self.check_added(&change, &staged.recovery, means)?;
         let wraps = match_wraps(&change, staged.wraps)?;
-        self.know_all(&recovery);
+        self.know_all_recovery(&recovery);
         let entry = record_entry(record, &peer.certificate, wraps, means.now.wall);
         let ticket = self.store.submit(Op::Append { log: key.log, entry });
         if let Some(topic) = self.topics.topic_mut(key) {

@@ -60,7 +60,18 @@ impl Rotation {
 impl Processor {
     /// Remembers a client's certificate, which was just found good; false if there is no room.
     pub fn know(&mut self, certificate: &Certificate) -> bool {
-        match self.clients.learn(certificate) {
+        let learned = self.clients.learn(certificate);
+        self.has_learned(learned)
+    }
+
+    /// The same for a recovery key.
+    pub(super) fn know_recovery(&mut self, certificate: &Certificate) -> bool {
+        let learned = self.clients.learn_recovery(certificate);
+        self.has_learned(learned)
+    }
+
+    fn has_learned(&mut self, learned: Learned) -> bool {
+        match learned {
             Learned::NoRoom => false,
             Learned::Known => true,
             Learned::Restored => {

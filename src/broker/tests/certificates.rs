@@ -4,8 +4,10 @@ use super::harness::{Harness, Peer, brief};
 use super::membership::{alice_and_bob, fingerprint, handle};
 use crate::base::ids::Fingerprint;
 use crate::base::limits::RECOVERY_CERTIFICATES_MAX;
+use crate::base::names::Name;
 use crate::broker::BrokerConfig;
 use crate::chain::{Chain, DeltaBuilder, Role};
+use crate::crypto::cert::Role as CertificateRole;
 use crate::crypto::cert::testing::name;
 use crate::store::Memory;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
@@ -108,6 +110,43 @@ fn a_recovery_key_needs_a_good_certificate_of_its_own() {
     let get = ClientFrame::GetCertificates { request, fingerprints: vec![fingerprint("carol")] };
     let frames = h.ask(&mut alice, get);
     assert!(matches!(&frames[..], [BrokerFrame::Clients { clients, .. }] if clients[0].certificate == carol));
+}
+
+#[test]
+fn a_recovery_key_is_not_offered_until_it_is_a_client_too() {
+    let mut h = Harness::new();
+    let mut alice = h.connect("alice");
+    let carol = h.world.client("carol").1;
+    let frames = with_recovery(&mut h, &mut alice, "carol");
+    h.advance(std::time::Duration::from_millis(20));
+    h.send(&mut alice, &[ClientFrame::RecoveryCertificate { certificate: carol.clone() }], &[]);
+    h.send(&mut alice, &frames, &[]);
+    h.read(&mut alice);
+    handle(&std::mem::take(&mut alice.frames));
+
+    let list = |h: &mut Harness, alice: &mut Peer, names: Vec<Name>| {
+        let request = alice.request();
+        let list = ClientFrame::ListClients { request, after: Fingerprint([0; 32]), names };
+        certificates_in(&h.ask(alice, list))
+    };
+    let alices = alice.certificate.der().to_vec();
+    assert_eq!(list(&mut h, &mut alice, vec![]), [alices.clone()]);
+    assert_eq!(list(&mut h, &mut alice, vec![name("carol")]), [[0_u8; 0]; 0], "nor by its name");
+    let get =
+        ClientFrame::GetCertificates { request: alice.request(), fingerprints: vec![fingerprint("carol")] };
+    assert_eq!(certificates_in(&h.ask(&mut alice, get)), [carol.clone()], "the chain needs it");
+
+    // A key that does connect is a client's like any other.
+    h.connect("carol");
+    assert_eq!(list(&mut h, &mut alice, vec![name("carol")]), [carol.clone()]);
+    let mut both = vec![alices, carol];
+    both.sort_by_key(|der| h.world.verified(der, CertificateRole::Client).fingerprint());
+    assert_eq!(list(&mut h, &mut alice, vec![]), both);
+}
+
+fn certificates_in(frames: &[BrokerFrame]) -> Vec<Vec<u8>> {
+    let [BrokerFrame::Clients { more: false, clients, .. }] = frames else { panic!("{frames:?}") };
+    clients.iter().map(|client| client.certificate.clone()).collect()
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::base::ids::{Counter, Offset, PublisherId};
 use crate::base::time::Wall;
 use crate::chain::Delegation;
 use crate::client::{Event, IntegrityFault, Message};
-use crate::crypto::cert::testing::{NOON, Seeded, world_at};
+use crate::crypto::cert::Role;
+use crate::crypto::cert::testing::{NOON, Seeded, name, world_at};
 use crate::crypto::ed25519::MessageSigner;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::values::Notice as StartNotice;
@@ -59,6 +60,18 @@ fn each_member_s_messages_are_its_own() {
     let said: Vec<_> = shown.iter().map(|m| (m.sender.as_str(), m.fingerprint, &m.content[..])).collect();
     let alice = script.author.fingerprint;
     assert_eq!(said, [("alice", alice, &b"alice's"[..]), ("carol", carol.fingerprint, b"carol's")]);
+}
+
+#[test]
+fn a_sender_is_called_as_the_records_call_it() {
+    // Carol's key has got a certificate under another name since.
+    let (mut rig, script, mut carol) = three();
+    let renamed = rig.world.issue("caroline", "carol", Role::Client, &[]);
+    (carol.certificate, carol.name) = (renamed.der().to_vec(), name("caroline"));
+    rig.say(&[carol.introduce()]);
+    say(&mut rig, script.message_of(&carol, 2, 0, b"carol's"));
+    let shown = messages(&mut rig);
+    assert_eq!((shown[0].sender.as_str(), shown[0].fingerprint), ("carol", carol.fingerprint));
 }
 
 #[test]
