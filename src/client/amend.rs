@@ -222,6 +222,7 @@ impl Client {
             pins: &self.pins,
             named: amendment.named.as_deref().unwrap_or_default(),
             keys: &amendment.keys,
+            senders: &self.senders,
         };
         let mut plan = amendment.intent.judge(&view)?;
         for (who, why) in std::mem::take(&mut plan.refused) {

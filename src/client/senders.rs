@@ -82,6 +82,12 @@ impl Senders {
         Ok(delegation)
     }
 
+    /// Of a key's certificates with which senders came lately, the one that ends last.
+    pub fn newest(&self, who: Fingerprint) -> Option<&Certificate> {
+        let known = self.certificates.newer.values().chain(self.certificates.older.values());
+        known.filter(|certificate| certificate.fingerprint() == who).max_by_key(|c| c.not_after())
+    }
+
     fn identify(&mut self, certificate: &[u8], trust: &Trust) -> Result<Certificate, IntegrityFault> {
         let hash = sha256(certificate);
         if let Some(known) = self.certificates.get(&hash) {

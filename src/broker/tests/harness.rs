@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::ids::{ConnId, Counter, Epoch, Offset, PublisherId, RequestId, TopicHandle, TopicId};
-use crate::base::names::{TopicFilter, TopicName};
+use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::base::transmit::Transmit;
 use crate::base::{Mono, Now, Wall};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
@@ -233,12 +233,25 @@ impl Harness {
         members: &[&str],
         retention: Retention,
     ) -> (Vec<ClientFrame>, Chain) {
+        let owner_name = owner.certificate.name().clone();
+        self.creation_as(owner, owner_name, topic, members, retention)
+    }
+
+    /// The same by an owner who gives itself this name.
+    pub fn creation_as(
+        &mut self,
+        owner: &mut Peer,
+        owner_name: Name,
+        topic: &str,
+        members: &[&str],
+        retention: Retention,
+    ) -> (Vec<ClientFrame>, Chain) {
         let mut entropy = self.seeded();
         let genesis = Genesis {
             name: TopicName::parse(topic).expect("a good topic"),
             nonce: crate::base::entropy::random_array(&mut entropy),
             owner: owner.certificate.fingerprint(),
-            owner_name: owner.certificate.name().clone(),
+            owner_name,
             join: self.policy,
             history: History::All,
         };

@@ -8,6 +8,7 @@ use crate::base::ids::{Counter, Epoch, Incarnation, Offset, TopicHandle};
 use crate::base::limits::BODY_BYTES_MAX;
 use crate::base::names::TopicFilter;
 use crate::broker::BrokerConfig;
+use crate::crypto::cert::testing::name;
 use crate::store::Memory;
 use crate::wire::body::Body;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
@@ -321,6 +322,13 @@ fn a_creation_is_held_to_its_records_and_wraps() {
         h.read(&mut alice);
         assert_eq!(brief(&std::mem::take(&mut alice.frames)), [format!("refused {expected}")]);
     }
+    let (frames, _) = h.creation_as(&mut alice, name("bob"), "home/y", &[], Retention::default());
+    for frame in frames {
+        h.send(&mut alice, &[frame], &[]);
+    }
+    h.advance(Duration::from_millis(30));
+    h.read(&mut alice);
+    assert_eq!(brief(&std::mem::take(&mut alice.frames)), ["refused BadRecord"], "her name is alice");
     let (frames, _) = h.creation(&mut alice, "home/y", &["bob"], Retention::default());
     for frame in frames {
         h.send(&mut alice, &[frame], &[]);

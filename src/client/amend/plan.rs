@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::failure::Failure;
 use super::super::pins::Pins;
 use super::super::request::{GrantAs, Join};
+use super::super::senders::Senders;
 use crate::base::Wall;
 use crate::base::ids::{Epoch, Fingerprint, TopicId};
 use crate::base::limits::{CHAIN_RECORD_BYTES_MAX, DENIAL_BYTES_MAX, MEMBERS_MAX, RECORD_MEMBERS_MAX};
@@ -72,6 +73,8 @@ pub struct View<'a> {
     pub named: &'a [Certificate],
     /// Members' certificates that were fetched; several if a key's certificate was renewed.
     pub keys: &'a BTreeMap<Fingerprint, Vec<Certificate>>,
+    /// Those that came with messages.
+    pub senders: &'a Senders,
 }
 
 /// What a record takes beside its lists: fixed fields, the previous key, the signature.
@@ -316,11 +319,19 @@ impl View<'_> {
             };
             let known = self.keys.get(who).map_or(&[][..], Vec::as_slice);
             let is_revoked = !known.is_empty() && known.iter().all(|c| self.trust.is_revoked(c.serial()));
-            if is_ours && is_revoked {
+            if is_ours && is_revoked && !self.is_renewed(*who, known) {
                 plan.remove.push((*who, member.name.clone(), member.role));
             }
         }
         plan
+    }
+
+    /// Whether a member has sent under a later certificate than those that the broker shows, a good one:
+    /// of a key's certificates the last one counts.
+    fn is_renewed(&self, who: Fingerprint, known: &[Certificate]) -> bool {
+        let last = known.iter().map(Certificate::not_after).max();
+        let seen = self.senders.newest(who);
+        seen.is_some_and(|c| Some(c.not_after()) > last && !self.trust.is_revoked(c.serial()))
     }
 
     /// Our role, if it lets us change anything.

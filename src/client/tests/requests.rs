@@ -1,8 +1,9 @@
 //! Asking to join, who asks, and answering by itself, before a broker that helps or lies.
 
+use super::author::Author;
 use super::rig::{Rig, filter, topic};
-use super::topic::{HANDLE, Script};
-use crate::base::ids::{Fingerprint, Incarnation, Offset, RequestId, TopicId};
+use super::topic::{HANDLE, SENDER, Script};
+use crate::base::ids::{Fingerprint, Incarnation, Offset, PublisherId, RequestId, TopicId};
 use crate::base::time::Wall;
 use crate::chain::{History, JoinPolicy, JoinRequest};
 use crate::client::{Answer, Asked, Event, Failure, Notice};
@@ -313,6 +314,30 @@ fn a_due_rotation_is_not_done_on_the_broker_s_word() {
     rig.say(&[BrokerFrame::CrlPart { request, number: 2, total, from: 0, part: crl }]);
     answer(&mut rig);
     assert!(appended(&mut rig).is_some());
+}
+
+#[test]
+fn who_has_sent_under_a_later_certificate_is_not_removed_for_the_old_one() {
+    for has_sent in [true, false] {
+        let (mut rig, mut script) = watching(JoinPolicy::Ask, true);
+        script.admit(&rig.world, "bob", 3);
+        let old = rig.world.client("bob").1;
+        let serial = *rig.world.verified(&old, Role::Client).serial();
+        let crl = rig.world.crl(&[serial], 2);
+        rig.client.trust.update_crl(&crl, rig.now.wall).expect("a newer list");
+        rig.say(&[BrokerFrame::RotateDue { name: topic("a/b") }]);
+        open(&mut rig, &script);
+        if has_sent {
+            let mut bob = Author::new(&rig.world, "bob", PublisherId([9; 16]), SENDER + 1);
+            bob.certificate = rig.world.renewed("bob").der().to_vec();
+            rig.say(&[bob.introduce()]);
+        }
+        let heard = rig.heard();
+        let [ClientFrame::GetCertificates { request, .. }] = heard[..] else { panic!("{heard:?}") };
+        let clients = vec![ClientEntry { certificate: old, last_seen: Wall(0) }];
+        rig.say(&[BrokerFrame::Clients { request, more: false, clients }]);
+        assert_eq!(appended(&mut rig).is_some(), !has_sent);
+    }
 }
 
 #[test]
