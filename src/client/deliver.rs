@@ -127,9 +127,10 @@ impl Client {
         let sender = open.sender(m.sender);
         let mut faults = Vec::new();
         let content = take_message(delivery, &topic.records, sender, m, body, &mut faults);
-        // By the name that the topic's members have agreed on, whatever a newer certificate says.
-        let called = |s: &Sender| topic.records.name_at(s.fingerprint, m.offset).unwrap_or(&s.name).clone();
-        let sender = sender.map(|s| (called(s), s.fingerprint));
+        // A message is shown under the name that the topic's records give its sender, whatever a newer
+        // certificate says; of what is wrong it is told who is said to have sent it.
+        let called = sender.and_then(|s| topic.records.name_at(s.fingerprint, m.offset)).cloned();
+        let sender = sender.map(|s| (s.name.clone(), s.fingerprint));
         self.has_read(&name);
         for fault in faults {
             let (offset, counter) = (Some(m.offset), Some(m.counter));
@@ -137,7 +138,8 @@ impl Client {
             let integrity = Integrity { topic, offset, sender, counter, fault, stopped: false };
             self.events.push(Event::Integrity(integrity));
         }
-        if let Some((content, (sender, fingerprint))) = content.zip(sender) {
+        if let Some((content, (named, fingerprint))) = content.zip(sender) {
+            let sender = called.unwrap_or(named);
             let Arrived { offset, time, epoch, counter, .. } = m;
             let topic = name;
             let message = Message { topic, content, offset, time, sender, fingerprint, epoch, counter };

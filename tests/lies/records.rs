@@ -246,23 +246,28 @@ fn a_signers_certificate_of_another_ca() {
     assert!(matches!(fault, IntegrityFault::BadSigner(_)), "{fault:?}");
 }
 
+/// What comes of it when the broker shows bob one record more than there are.
+fn bob_is_shown(town: &mut Town, forged: Parts) -> IntegrityFault {
+    let news = bob_reads(town, move |mut records| {
+        let mut more = replaced(&records[1], &forged);
+        *parts(&mut more).0 = parts(records.last_mut().expect("a topic has records")).0.next();
+        records.push(more);
+        records
+    });
+    gave_up(town, &news.expect("a filter"))
+}
+
 /// What comes of it when `signer` makes a record that adds mallory, and the broker shows it to bob.
 fn adds_mallory(signer: &str) -> IntegrityFault {
     let mut town = alices_door();
     town.subscribe("carol", DOOR);
     let insider = Insider::of(&town, "carol", DOOR);
-    let (mallory, key) = (town.fingerprint("mallory"), town.key(signer).clone());
-    let record = insider.unchecked_delta(&town, &key, |builder| {
+    let mallory = town.fingerprint("mallory");
+    let record = insider.unchecked_delta(&town, town.key(signer), |builder| {
         builder.add(mallory, name("mallory"), MemberRole::Member);
     });
-    let forged = (record, Vec::new(), town.certificate(signer).der().to_vec());
-    let news = bob_reads(&mut town, move |mut records| {
-        let mut more = replaced(&records[1], &forged);
-        *parts(&mut more).0 = Offset(2);
-        records.push(more);
-        records
-    });
-    gave_up(&mut town, &news.expect("a filter"))
+    let certificate = town.certificate(signer).der().to_vec();
+    bob_is_shown(&mut town, (record, Vec::new(), certificate))
 }
 
 #[test]
@@ -282,14 +287,8 @@ fn admin_carol_makes(record: impl FnOnce(&Town, &Insider) -> (Vec<u8>, Vec<u8>))
     town.subscribe("carol", DOOR);
     let insider = Insider::of(&town, "carol", DOOR);
     let (record, wrap) = record(&town, &insider);
-    let forged = (record, wrap, town.certificate("carol").der().to_vec());
-    let news = bob_reads(&mut town, move |mut records| {
-        let mut more = replaced(&records[1], &forged);
-        *parts(&mut more).0 = parts(records.last_mut().expect("a topic has records")).0.next();
-        records.push(more);
-        records
-    });
-    gave_up(&mut town, &news.expect("a filter"))
+    let certificate = town.certificate("carol").der().to_vec();
+    bob_is_shown(&mut town, (record, wrap, certificate))
 }
 
 #[test]
