@@ -111,6 +111,10 @@ fn catches(fault: Fault) -> &'static [Rule] {
         Fault::InventGap => &[GapsAreTrue],
         Fault::ShiftStart => &[NothingIsLost, DeliveryIsAsAsked],
         Fault::LoseCaughtUp => &[ThingsGoOn],
+        Fault::ShowKeyless | Fault::WithholdAsKeyless | Fault::TrustLeavers => &[MembersDecide],
+        Fault::Accuse => &[NobodyIsAccused],
+        Fault::LoseAmendment => &[AnswersComeOnce, ThingsGoOn],
+        Fault::InventAmendment | Fault::HideMember => &[AnswersAreTrue],
         Fault::LoseBytes | Fault::FlipBit | Fault::RepeatBytes => &[NobodyIsAccused],
     }
 }
