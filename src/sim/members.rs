@@ -367,6 +367,26 @@ fn a_lost_connection_does_not_do_a_thing_twice_or_not_at_all() {
 }
 
 #[test]
+fn a_connection_that_is_lost_while_certificates_are_asked_for_does_not_fail_a_rotation() {
+    for steps in 0..8 {
+        let mut town = Town::new(&["alice", "bob"]);
+        town.create(ALICE, &["bob"], Join::Ask, History::All);
+        town.members(ALICE);
+        let ticket = town.people[ALICE].core.rotate(&topic());
+        (0..steps).for_each(|_| _ = town.step());
+        let is_answer = |e: &Event| matches!(e, Event::Answer { ticket: t, .. } if *t == ticket);
+        if town.people[ALICE].events.iter().any(is_answer) {
+            continue;
+        }
+        town.cut(ALICE);
+        town.step();
+        town.dial(ALICE);
+        let rotated = town.amended(ALICE, ticket);
+        assert_eq!((rotated.number, rotated.epoch.0), (2, 1), "cut after {steps} steps: {rotated:?}");
+    }
+}
+
+#[test]
 fn a_recovery_key_is_a_member_that_never_connects() {
     let mut town = Town::new(&["alice", "bob"]);
     let safe = town.world.client("carol").1;
