@@ -260,7 +260,10 @@ impl Player {
                     ..
                 }
         );
-        Rule::NobodyIsAccused.check(!is_accusation, || format!("{reason}"))?;
+        // A refusal that crosses the client's last step is not understood: it comes where a session's
+        // first record is expected.
+        let is_crossed = self.is_revoked && matches!(reason, Disconnect::Protocol(_));
+        Rule::NobodyIsAccused.check(!is_accusation || is_crossed, || format!("{reason}"))?;
         Rule::NobodyIsAccused.check(!fatal || self.is_revoked, || format!("for good: {reason}"))?;
         if fatal { self.over() } else { Ok(()) }
     }

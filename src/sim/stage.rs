@@ -424,7 +424,6 @@ fn run_link(link: &mut Link, player: &mut Player, now: Now, weather: &Weather, d
             break;
         }
         let Some(bytes) = link.down.read(now.mono, usize::MAX) else { break };
-        if std::env::var("DBG").is_ok() { eprintln!("{} p{} {} {:02x?}", now.mono.0, link.person, bytes.len(), &bytes[..bytes.len().min(24)]); }
         player.core.handle_bytes(&bytes, now);
         moved = true;
     }

@@ -92,6 +92,21 @@ impl Fault {
     ];
 }
 
+impl Fault {
+    /// How often it is put in where it can be: what is seldom told is twisted each time.
+    fn percent(self) -> u64 {
+        let is_seldom = matches!(
+            self,
+            Fault::HideGap
+                | Fault::ShowKeyless
+                | Fault::LoseAmendment
+                | Fault::InventAmendment
+                | Fault::HideMember
+        );
+        if is_seldom { 100 } else { 20 }
+    }
+}
+
 impl Tamper {
     pub fn nothing() -> Tamper {
         Tamper { fault: None, dice: Dice::new(0, 0), held: None }
@@ -107,7 +122,7 @@ impl Tamper {
         if let Some(held) = self.held.take() {
             return vec![event, held];
         }
-        if !self.dice.percent(20) {
+        if !self.dice.percent(fault.percent()) {
             return vec![event];
         }
         match (fault, event) {

@@ -85,7 +85,7 @@ fn replay() {
 }
 
 /// Seeds that a fault is given to be caught in.
-const CHANCES: u64 = 40;
+const CHANCES: u64 = 120;
 
 /// What the first seed in which a fault shows is caught by.
 fn caught(fault: Fault) -> Rule {

@@ -313,6 +313,7 @@ impl Workload {
             broker.core.reload(None, stage.trust.clone(), now);
         }
         let gone = &stage.cast.people()[person];
+        stage.trace.note(stage.mono, format_args!("{} is revoked", gone.name));
         stage.model.revoked = Some(gone.name.clone());
         stage.model.has_crl = true;
         for player in stage.players.iter_mut().flatten().filter(|player| player.me == gone.fingerprint) {
