@@ -357,6 +357,8 @@ impl Amendment {
     /// The session is over. Whether a record that was sent was taken, the next one's records show.
     pub fn end_session(&mut self) {
         self.stage = Stage::Ready;
+        // What had been asked for and did not come may come in the next one.
+        self.keys.retain(|_, certificates| !certificates.is_empty());
     }
 
     /// When it is to be looked at again.

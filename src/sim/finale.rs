@@ -1,16 +1,23 @@
 //! How a run ends: the network heals, everybody comes back, and all promises must be kept.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::changes::is_as_told;
 use super::model::Log;
-use super::player::Player;
+use super::player::{Player, Query};
 use super::rules::{Rule, Violation};
 use super::stage::Stage;
 use super::workload::{Workload, filter};
 use crate::base::Wall;
 use crate::base::ids::Offset;
 use crate::base::names::TopicName;
+use crate::chain::{Chain, Role};
+use crate::client::Join;
 use crate::wire::values::Start;
+
+/// Longer than a client waits for a record that may come, or not.
+const QUIET: Duration = Duration::from_secs(15);
 
 /// Within this time everything is answered and delivered: two of the longest waits before a new
 /// attempt, and a keepalive's silence before.
@@ -49,7 +56,7 @@ impl Stage {
     /// Whether a client has every answer, and all that its filters match.
     fn has_all(&self, player: &Player) -> bool {
         let complete = |(_, log): (_, &Log)| {
-            let is_theirs = log.members.contains(&player.me) && player.wants(&log.name);
+            let is_theirs = log.ledger().is_member(player.me) && player.wants(&log.name);
             let is_theirs = is_theirs && !player.suspended.contains(&log.name);
             let reader = player.readers.get(&log.name);
             !is_theirs || reader.is_some_and(|r| self.model.log(r.log).is_some() && r.is_complete(log))
@@ -73,6 +80,60 @@ impl Stage {
         format!("no rest:\n  {}", all.join("\n  "))
     }
 
+    /// Once all is quiet every client's own record of who is a member is the store's.
+    pub fn compare_members(&mut self) -> Result<(), Violation> {
+        // What clients do by themselves, and records on their way, come to their end.
+        let quiet_at = self.mono + QUIET;
+        while self.mono < quiet_at {
+            self.step(Some(quiet_at))?;
+        }
+        let logs: Vec<(TopicName, Chain)> = self
+            .model
+            .logs_of(self.generation)
+            .map(|(_, log)| (log.name.clone(), log.ledger().now().clone()))
+            .collect();
+        for player in self.players.iter_mut().flatten().filter(|player| !player.is_over) {
+            player.members.clear();
+            let me = player.me;
+            for (topic, _) in logs.iter().filter(|(_, chain)| chain.member(me).is_some()) {
+                player.query(Query::Members, topic);
+            }
+        }
+        self.settle(|stage| stage.is_at_rest())?;
+        for player in self.players.iter().flatten().filter(|player| !player.is_over) {
+            for (topic, chain) in logs.iter().filter(|(_, chain)| chain.member(player.me).is_some()) {
+                let told = player.members.get(topic);
+                let same = told.is_some_and(|told| is_as_told(chain, told));
+                Rule::MembersDecide.check(same || player.suspended.contains(topic), || {
+                    format!("{topic} ends with {:?}, but {told:?} was told", chain.members())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever asked to join an open topic is a member in the end, if nobody ever objected and somebody was
+    /// there to let them in.
+    pub fn check_open_doors(&self) -> Result<(), Violation> {
+        for (generation, topic, who) in &self.model.joining {
+            let Some((_, log)) = self.model.log_of(*generation, topic) else { continue };
+            let ledger = log.ledger();
+            let may_answer = |player: &&Player| {
+                let role = ledger.now().member(player.me).map(|member| member.role);
+                player.answers && !player.is_over && matches!(role, Some(Role::Owner | Role::Admin))
+            };
+            let is_watched = self.players.iter().flatten().any(|player| may_answer(&player));
+            let was_closed = ledger.was(|chain| chain.join() != Join::Open || chain.is_barred(*who));
+            let is_current = *generation == self.generation && self.model.has_crl;
+            if is_current && is_watched && !was_closed && self.model.revoked.is_none() {
+                Rule::ThingsGoOn.check(ledger.was_member(*who), || {
+                    format!("somebody asked to join {topic}, which is open, and nobody let them in")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// One who was not there reads what is kept, from every kind of start, and sees exactly that.
     pub fn audit(&mut self, person: usize, start: Start) -> Result<(), Violation> {
         self.drop_player(person);
@@ -88,7 +149,8 @@ impl Stage {
             return Ok(());
         };
         // Retention may still be at work, and moves the places on.
-        for ((topic, earliest), (_, latest)) in before.into_iter().zip(after) {
+        for (topic, earliest) in before {
+            let Some(latest) = after.get(&topic).copied() else { continue };
             let begun = player.begun.get(&topic).copied();
             Rule::DeliveryIsAsAsked.check(begun.is_some_and(|at| earliest <= at && at <= latest), || {
                 format!("{topic} from {start:?} began at {begun:?}, not at {earliest}..={latest}")
@@ -98,9 +160,9 @@ impl Stage {
     }
 
     /// Where each topic is to begin for this start.
-    fn expected(&self, person: usize, start: Start) -> Vec<(TopicName, Offset)> {
+    fn expected(&self, person: usize, start: Start) -> BTreeMap<TopicName, Offset> {
         let me = self.cast.people()[person].fingerprint;
-        let mine = self.model.logs_of(self.generation).filter(|(_, log)| log.members.contains(&me));
+        let mine = self.model.logs_of(self.generation).filter(|(_, log)| log.ledger().is_member(me));
         mine.map(|(_, log)| (log.name.clone(), begin(log, start))).collect()
     }
 

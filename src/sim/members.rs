@@ -35,6 +35,10 @@ struct Person {
 impl Town {
     /// The broker's trust and the clients' hold a revocation list that names nobody.
     fn new(who: &[&str]) -> Town {
+        Town::with(BrokerConfig::default(), who)
+    }
+
+    fn with(config: BrokerConfig, who: &[&str]) -> Town {
         let world = world();
         let identity = Identity {
             certificate: world.verified(&world.broker.1, Role::Broker),
@@ -43,7 +47,6 @@ impl Town {
         let trust = trust(&world, &[], 1);
         let now = Now { mono: Mono(1_000_000), wall: NOON };
         let store = Box::new(Memory::new(1 << 24));
-        let config = BrokerConfig::default();
         let broker = Broker::new(config, identity, trust.clone(), store, Box::new(Seeded::new(1)), now);
         let mut town = Town { world, broker, people: Vec::new(), now };
         for who in who {
@@ -364,6 +367,26 @@ fn a_lost_connection_does_not_do_a_thing_twice_or_not_at_all() {
 }
 
 #[test]
+fn a_connection_that_is_lost_while_certificates_are_asked_for_does_not_fail_a_rotation() {
+    for steps in 0..8 {
+        let mut town = Town::new(&["alice", "bob"]);
+        town.create(ALICE, &["bob"], Join::Ask, History::All);
+        town.members(ALICE);
+        let ticket = town.people[ALICE].core.rotate(&topic());
+        (0..steps).for_each(|_| _ = town.step());
+        let is_answer = |e: &Event| matches!(e, Event::Answer { ticket: t, .. } if *t == ticket);
+        if town.people[ALICE].events.iter().any(is_answer) {
+            continue;
+        }
+        town.cut(ALICE);
+        town.step();
+        town.dial(ALICE);
+        let rotated = town.amended(ALICE, ticket);
+        assert_eq!((rotated.number, rotated.epoch.0), (2, 1), "cut after {steps} steps: {rotated:?}");
+    }
+}
+
+#[test]
 fn a_recovery_key_is_a_member_that_never_connects() {
     let mut town = Town::new(&["alice", "bob"]);
     let safe = town.world.client("carol").1;
@@ -416,4 +439,21 @@ fn members_read_what_their_epochs_allow() {
         let expected: &[&str] = if old_is_read { &["old", "middle", "new"] } else { &["new"] };
         assert_eq!(read, expected, "{history}");
     }
+}
+
+#[test]
+fn records_that_are_not_in_ram_any_more_come_first_with_messages_between_them() {
+    let mut town =
+        Town::with(BrokerConfig { tail_bytes_max: 0, ..BrokerConfig::default() }, &["alice", "bob"]);
+    town.create(ALICE, &["bob"], Join::Ask, History::All);
+    for content in [&b"one"[..], b"two", b"three"] {
+        let ticket = town.people[ALICE].core.publish(&topic(), content).expect("room");
+        town.answer(ALICE, ticket).expect("it is stored");
+        let ticket = town.people[ALICE].core.rotate(&topic());
+        town.amended(ALICE, ticket);
+    }
+    town.people[BOB].core.subscribe(TopicFilter::from(&topic()), Start::Earliest);
+    town.run();
+    let read = town.people[BOB].events.iter().filter(|event| matches!(event, Event::Message(_))).count();
+    assert_eq!(read, 3);
 }

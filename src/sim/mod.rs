@@ -1,11 +1,14 @@
 //! The simulator: the real broker core and real client cores, driven through seeded pipes by a
-//! virtual clock, and held against a shadow model of topics and offsets.
+//! virtual clock, and held against a shadow model of topics, offsets and members.
 //!
 //! ```text
 //! workload   what people, networks and clocks do      finale    healing, audits, the end
+//! intrigue   who changes whose membership
 //! stage      clock, broker, clients, connections ──── link, pipe
 //! player     a client and what its caller was told ── reader    its place in one topic
+//! changes    what it asks of memberships, and whether the answers are true
 //! model      every log and every message ──────────── observed  the store that tells it
+//! ledger     who may read what
 //! rules      what is promised                         tamper    faults, to see that it catches them
 //! ```
 //!
@@ -13,8 +16,11 @@
 //! fails can be run again: the message says how.
 
 mod cast;
+mod changes;
 mod dice;
 mod finale;
+mod intrigue;
+mod ledger;
 mod link;
 #[cfg(test)]
 mod members;
@@ -89,6 +95,8 @@ fn play(stage: &mut Stage, workload: &mut Workload) -> Result<(), Violation> {
         3 => Start::Offset(Offset(dice.below(20))),
         _ => Start::Earliest,
     };
+    stage.compare_members()?;
+    stage.check_open_doors()?;
     stage.audit(person, start)?;
     stage.model.check_publishers_order()?;
     stage.close()

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::ledger::Ledger;
 use super::observed::StoreNews;
 use super::rules::{Rule, Violation};
 use crate::base::Wall;
-use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset, PublisherId};
+use crate::base::ids::{Counter, Epoch, Fingerprint, Incarnation, Offset, PublisherId, TopicId};
 use crate::base::names::{Name, TopicName};
 use crate::client::Message;
 use crate::store::{Content, Entry};
@@ -19,6 +20,12 @@ pub struct Model {
     sent: Vec<Sent>,
     /// Whose certificate was revoked.
     pub revoked: Option<Name>,
+    /// Whether there is a revocation list that somebody may go by.
+    pub has_crl: bool,
+    /// Who has asked to join, by the broker's generation.
+    pub joining: BTreeSet<(u32, TopicName, Fingerprint)>,
+    /// Lets the ledger say that who was a member once may read everything, to see that it is noticed.
+    pub believes_leavers: bool,
 }
 
 /// Which message of a run: the place in the order in which they were sent.
@@ -41,7 +48,7 @@ struct Sent {
 pub struct Log {
     pub generation: u32,
     pub name: TopicName,
-    pub members: BTreeSet<Fingerprint>,
+    ledger: Option<Ledger>,
     /// The oldest message kept, or the end.
     pub first: Offset,
     entries: Vec<Stored>,
@@ -55,6 +62,7 @@ enum Stored {
     Message {
         sender: Fingerprint,
         counter: Counter,
+        epoch: Epoch,
         time: Wall,
         id: Option<MessageId>,
         /// What subscribers saw, where that does not say which message it is.
@@ -93,6 +101,18 @@ impl Model {
     /// All logs of a broker.
     pub fn logs_of(&self, generation: u32) -> impl Iterator<Item = (Incarnation, &Log)> {
         self.logs.iter().filter(move |(_, log)| log.generation == generation).map(|(id, log)| (*id, log))
+    }
+
+    /// The log of a topic, whichever broker's.
+    pub fn log_of_id(&self, topic: TopicId) -> Option<&Log> {
+        self.logs.values().find(|log| log.ledger().now().topic() == topic)
+    }
+
+    /// Whether `who` may read a message that stands at this place.
+    pub fn may_read(&self, who: Fingerprint, log: &Log, offset: Offset) -> bool {
+        let Some(Stored::Message { epoch, .. }) = log.entries.get(offset.0 as usize) else { return false };
+        let ledger = log.ledger();
+        ledger.may_read(who, *epoch) || self.believes_leavers && ledger.was_member(who)
     }
 
     pub fn messages_stored(&self) -> usize {
@@ -163,12 +183,12 @@ impl Model {
     pub fn shown(&mut self, at: Incarnation, m: &Message) -> Result<(), Violation> {
         let log = self.logs.get_mut(&at).expect("readers read logs that are");
         let place = || format!("{} of {}", m.offset, m.topic);
-        let Some(Stored::Message { sender, counter, time, id, seen }) =
+        let Some(Stored::Message { sender, counter, epoch, time, id, seen }) =
             log.entries.get_mut(m.offset.0 as usize)
         else {
             return Err(Rule::ContentIsTrue.broken(format!("there is no message at {}", place())));
         };
-        let is_theirs = (*sender, *counter, *time) == (m.fingerprint, m.counter, m.time);
+        let is_theirs = (*sender, *counter, *epoch, *time) == (m.fingerprint, m.counter, m.epoch, m.time);
         Rule::ContentIsTrue.check(is_theirs, || format!("{} is another's, or of another time", place()))?;
         let named = m.content.first_chunk::<ID_BYTES>().map(|id| MessageId(u64::from_be_bytes(*id)));
         if let Some(named) = named {
@@ -243,12 +263,17 @@ impl Log {
         Log {
             generation,
             name,
-            members: BTreeSet::new(),
+            ledger: None,
             first: Offset(0),
             entries: Vec::new(),
             counters: HashSet::new(),
             places: HashMap::new(),
         }
+    }
+
+    /// Its membership: the store makes a log with its first records.
+    pub fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().expect("a log begins with its first record")
     }
 
     /// The offset that the next entry gets.
@@ -274,17 +299,30 @@ impl Log {
             format!("{} got an entry {} behind {} others", self.name, entry.offset, self.entries.len())
         })?;
         let stored = match &entry.content {
-            Content::Record { wraps, .. } => {
-                self.members.extend(wraps.iter().map(|(to, _)| *to));
+            Content::Record { record, wraps, .. } => {
+                match &mut self.ledger {
+                    None => self.ledger = Some(Ledger::begin(record)?),
+                    Some(ledger) => {
+                        ledger.append(entry.offset, record, wraps.iter().map(|(to, _)| *to))?;
+                    }
+                }
                 Stored::Record
             }
-            Content::Message { sender, counter, .. } => {
+            Content::Message { sender, counter, epoch, .. } => {
+                let ledger = self.ledger();
+                let (at, epoch) = (entry.offset, *epoch);
+                Rule::MembersDecide.check(ledger.may_send(sender.fingerprint), || {
+                    format!("{at} of {} is of {}, who is no member", self.name, sender.name)
+                })?;
+                Rule::MembersDecide.check(ledger.epoch_at(at) == Some(epoch), || {
+                    format!("{at} of {} is of epoch {epoch}, which does not hold", self.name)
+                })?;
                 let is_new = self.counters.insert((sender.fingerprint, sender.publisher, *counter));
                 Rule::NothingIsRepeated.check(is_new, || {
                     format!("number {counter} of {} is in {} twice", sender.name, self.name)
                 })?;
                 let (sender, counter, time) = (sender.fingerprint, *counter, entry.time);
-                Stored::Message { sender, counter, time, id: None, seen: None }
+                Stored::Message { sender, counter, epoch, time, id: None, seen: None }
             }
         };
         if self.entries.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::cast::Person;
+use super::changes::{Change, Hearer, What};
 use super::model::{MessageId, Model};
 use super::reader::Reader;
 use super::rules::{Rule, Violation};
@@ -10,9 +11,10 @@ use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::{Mono, Now, Wall};
 use crate::client::{
-    Answer, Client, CreateRequest, Disconnect, Event, Failure, Integrity, IntegrityFault, Opened, Ticket,
+    Answer, Client, CreateRequest, Disconnect, Event, Failure, Integrity, IntegrityFault, Members, Notice,
+    Opened, Ticket,
 };
-use crate::wire::values::{CloseCode, Start};
+use crate::wire::values::{CloseCode, RefuseCode, Start};
 
 /// Somebody's client from its start to its end; who comes back later is a new one.
 pub struct Player {
@@ -35,6 +37,10 @@ pub struct Player {
     /// Where delivery of each topic began first.
     pub begun: BTreeMap<TopicName, Offset>,
     asked: BTreeMap<Ticket, Asked>,
+    /// Members of topics as it was told last.
+    pub members: BTreeMap<TopicName, Members>,
+    /// Whether it watches who asks, and answers.
+    pub answers: bool,
     /// Tickets of what was asked when the core was over already: only they are answered behind the end.
     late: BTreeSet<Ticket>,
     /// Publishes without an answer, in order.
@@ -53,7 +59,8 @@ enum Asked {
     Subscribe(TopicFilter),
     /// With the filters that were there besides.
     Unsubscribe(TopicFilter, Vec<TopicFilter>),
-    Query(Query),
+    Query(Query, TopicName),
+    Change(Change),
 }
 
 /// A question that changes nothing.
@@ -81,6 +88,8 @@ impl Player {
             readers: BTreeMap::new(),
             filters: Vec::new(),
             begun: BTreeMap::new(),
+            members: BTreeMap::new(),
+            answers: false,
             asked: BTreeMap::new(),
             late: BTreeSet::new(),
             publishes: BTreeMap::new(),
@@ -150,7 +159,18 @@ impl Player {
             Query::Members => self.core.members(topic),
             Query::Open => self.core.open(topic),
         };
-        self.note(ticket, Asked::Query(query));
+        self.note(ticket, Asked::Query(query, topic.clone()));
+    }
+
+    pub fn change(&mut self, change: Change) {
+        let ticket = change.ask(&mut self.core);
+        self.note(ticket, Asked::Change(change));
+    }
+
+    /// It tells of who asks to join from now on.
+    pub fn watch(&mut self, answer: bool) {
+        self.answers = answer;
+        self.core.watch(answer);
     }
 
     fn note(&mut self, ticket: Ticket, asked: Asked) {
@@ -166,24 +186,65 @@ impl Player {
         let is_late = matches!(&event, Event::Answer { ticket, .. } if self.late.contains(ticket));
         Rule::ThingsGoOn.check(!self.is_over || is_late, || format!("{event:?} after the end"))?;
         match event {
-            Event::Connected(_) | Event::CrlUpdated { .. } | Event::Notice(_) => Ok(()),
-            Event::Requested(_) | Event::RotateDue { .. } => Ok(()),
+            Event::Connected(_) | Event::CrlUpdated { .. } => Ok(()),
+            Event::Notice(notice) => self.noticed(&notice, model),
+            Event::Requested(request) => {
+                let is_honest = self.hearer(model).is_honest(&request);
+                Rule::NobodyIsAccused.check(is_honest, || format!("{request:?}"))
+            }
+            Event::RotateDue { topic } => {
+                let is_due = model.revoked.is_some();
+                Rule::NobodyIsAccused.check(is_due, || format!("{topic} is said to be due"))
+            }
             Event::Disconnected { reason, fatal, .. } => self.disconnected(&reason, fatal),
             Event::Answer { ticket, result } => self.answered(ticket, result, model),
             Event::Opened(opened) => self.opened(&opened, model),
-            Event::Message(m) => self.reader(&m.topic)?.message(&m, model),
+            Event::Message(m) => {
+                let me = self.me;
+                self.reader(&m.topic)?.message(&m, me, model)
+            }
             Event::CaughtUp { topic, next } => self.reader(&topic)?.caught_up(next, model),
             Event::Gap { topic, from, to } => self.reader(&topic)?.gap(from, to, model),
-            Event::Ended { topic, code } => self.ended(&topic, model, || format!("{topic} ended: {code}")),
+            Event::Ended { topic, code } => {
+                self.ended(&topic, code, model, || format!("{topic} ended: {code}"))
+            }
             Event::Integrity(Integrity { topic, fault: IntegrityFault::RevokedSigner { name }, .. })
                 if model.revoked.as_ref() == Some(&name) =>
             {
                 self.suspended.insert(topic);
                 Ok(())
             }
+            Event::Integrity(Integrity {
+                topic,
+                offset: Some(at),
+                fault: IntegrityFault::NoKey { .. },
+                stopped: false,
+                ..
+            }) => {
+                let me = self.me;
+                self.reader(&topic)?.keyless(at, me, model)
+            }
             Event::Integrity(integrity) => Err(Rule::NobodyIsAccused.broken(format!("{integrity:?}"))),
             Event::Closed => self.over(),
         }
+    }
+
+    fn hearer<'a>(&self, model: &'a mut Model) -> Hearer<'a> {
+        Hearer { me: self.me, generation: self.attempts.front().copied().flatten(), model }
+    }
+
+    /// A notice of what it did by itself says what is in the ledger.
+    fn noticed(&mut self, notice: &Notice, model: &mut Model) -> Result<(), Violation> {
+        let hearer = self.hearer(model);
+        let is_true = match notice {
+            Notice::LetIn { topic, name, .. } => hearer.did(topic, name, true),
+            Notice::Rotated { topic, removed, .. } => {
+                removed.iter().all(|name| hearer.did(topic, name, false))
+            }
+            Notice::SignerGood { topic } => self.suspended.remove(topic),
+            _ => true,
+        };
+        Rule::AnswersAreTrue.check(is_true, || format!("{notice:?}"))
     }
 
     fn disconnected(&mut self, reason: &Disconnect, fatal: bool) -> Result<(), Violation> {
@@ -199,7 +260,10 @@ impl Player {
                     ..
                 }
         );
-        Rule::NobodyIsAccused.check(!is_accusation, || format!("{reason}"))?;
+        // A refusal that crosses the client's last step is not understood: it comes where a session's
+        // first record is expected.
+        let is_crossed = self.is_revoked && matches!(reason, Disconnect::Protocol(_));
+        Rule::NobodyIsAccused.check(!is_accusation || is_crossed, || format!("{reason}"))?;
         Rule::NobodyIsAccused.check(!fatal || self.is_revoked, || format!("for good: {reason}"))?;
         if fatal { self.over() } else { Ok(()) }
     }
@@ -219,7 +283,7 @@ impl Player {
         let generation = self.attempts.front().copied().flatten();
         let log = generation.and_then(|generation| model.log_of(generation, &opened.topic));
         let is_true = log.is_some_and(|(id, log)| {
-            let is_member = log.members.contains(&self.me);
+            let is_member = log.ledger().was_member(self.me);
             id == opened.incarnation && is_member && opened.start <= opened.end && opened.end <= log.end()
         });
         Rule::DeliveryIsAsAsked.check(is_true, said)?;
@@ -247,13 +311,17 @@ impl Player {
     fn ended(
         &mut self,
         topic: &TopicName,
+        code: RefuseCode,
         model: &Model,
         said: impl Fn() -> String,
     ) -> Result<(), Violation> {
         let reader = self.readers.remove(topic).ok_or_else(|| Rule::DeliveryIsAsAsked.broken(said()))?;
-        let made_by = model.log(reader.log).map(|log| log.generation);
-        // A topic ends with its broker only.
-        Rule::NothingIsLost.check(self.attempts.front().copied().flatten() != made_by, said)
+        let log = model.log(reader.log);
+        // A topic ends with its broker, or for one who is removed.
+        let is_over = self.attempts.front().copied().flatten() != log.map(|log| log.generation);
+        let is_left = matches!(code, RefuseCode::NotMember | RefuseCode::NoKeyYet)
+            && log.is_some_and(|log| log.ledger().was_outside(self.me));
+        Rule::NothingIsLost.check(is_over || is_left, said)
     }
 
     fn answered(
@@ -281,8 +349,15 @@ impl Player {
                 self.loosen(&filter, &kept);
                 Ok(())
             }
-            (Asked::Query(query), Ok(answer)) => answers(query, &answer),
-            (asked, Err(failure)) => self.failed(&asked, &failure),
+            (Asked::Query(Query::Members, topic), Ok(Answer::Members(members))) => {
+                let is_true = members.topic == topic && self.hearer(model).knew(&members);
+                Rule::AnswersAreTrue.check(is_true, || format!("{members:?}"))?;
+                self.members.insert(topic, members);
+                Ok(())
+            }
+            (Asked::Query(query, _), Ok(answer)) => answers(query, &answer),
+            (Asked::Change(change), Ok(answer)) => change.answered(&answer, self.hearer(model)),
+            (asked, Err(failure)) => self.failed(&asked, &failure, model),
             (asked, Ok(answer)) => {
                 Err(Rule::AnswersAreTrue.broken(format!("{asked:?} was answered by {answer:?}")))
             }
@@ -307,7 +382,7 @@ impl Player {
                 if let (Failure::Refused { .. }, Some(generation)) = (&failure, generation) {
                     model.refused(id, generation)?;
                 }
-                self.failed(&Asked::Publish(topic, id), &failure)
+                self.failed(&Asked::Publish(topic, id), &failure, model)
             }
             (Ok(answer), _) => Err(Rule::AnswersAreTrue.broken(format!("{id:?} was answered by {answer:?}"))),
         }
@@ -337,7 +412,11 @@ impl Player {
         let generation = self.attempts.front().copied().flatten();
         let log = generation.and_then(|generation| model.log_of(generation, name));
         let members: BTreeSet<Fingerprint> = created.members.iter().map(|m| m.fingerprint).collect();
-        let is_true = created.topic == *name && log.is_some_and(|(_, log)| log.members == members);
+        let is_true = created.topic == *name
+            && log.is_some_and(|(_, log)| {
+                let first = log.ledger().state(1);
+                first.is_some_and(|first| first.chain.members().keys().eq(members.iter()))
+            });
         Rule::AnswersAreTrue.check(is_true, || format!("{created:?}"))
     }
 
@@ -351,18 +430,24 @@ impl Player {
     }
 
     /// Whether a failure is one that an honest world knows.
-    fn failed(&self, asked: &Asked, failure: &Failure) -> Result<(), Violation> {
-        let is_honest = match failure {
-            Failure::Session(_) => self.is_revoked,
-            Failure::ConnectionLost => matches!(asked, Asked::Create(_)),
-            Failure::Integrity(topic, IntegrityFault::RevokedSigner { .. }) => self.suspended.contains(topic),
-            Failure::UnknownClients(_) | Failure::BadClient { .. } | Failure::Exists(_) => {
-                matches!(asked, Asked::Create(_))
+    fn failed(&self, asked: &Asked, failure: &Failure, model: &mut Model) -> Result<(), Violation> {
+        let hearer = self.hearer(model);
+        let is_honest = match (failure, asked) {
+            (Failure::Session(_), _) => self.is_revoked,
+            (Failure::ConnectionLost, _) => matches!(asked, Asked::Create(_)),
+            (Failure::Integrity(topic, fault), _) => {
+                hearer.is_suspended(fault) || self.suspended.contains(topic)
             }
-            Failure::NoSuchTopic(_) | Failure::NotMember(_) => {
-                matches!(asked, Asked::Publish(..) | Asked::Query(Query::Members | Query::Open))
+            (Failure::Exiting | Failure::TooLarge { .. } | Failure::Refused { .. }, _) => true,
+            (_, Asked::Change(change)) => change.failed(failure, &hearer),
+            (
+                Failure::UnknownClients(_) | Failure::BadClient { .. } | Failure::Exists(_),
+                Asked::Create(_),
+            ) => true,
+            (_, Asked::Publish(topic, _) | Asked::Query(Query::Members | Query::Open, topic)) => {
+                let change = Change { topic: topic.clone(), what: What::Requests };
+                !matches!(failure, Failure::NotAllowed { .. }) && change.failed(failure, &hearer)
             }
-            Failure::Exiting | Failure::TooLarge { .. } | Failure::Refused { .. } => true,
             _ => false,
         };
         Rule::AnswersAreTrue.check(is_honest, || format!("{asked:?} failed: {failure}"))
@@ -375,7 +460,6 @@ fn answers(query: Query, answer: &Answer) -> Result<(), Violation> {
         (Query::Clients, Answer::Clients(clients)) => !clients.is_empty(),
         (Query::Stats, Answer::Stats(_)) => true,
         (Query::Ping, Answer::Pong { .. }) => true,
-        (Query::Members, Answer::Members(members)) => members.members.iter().any(|m| m.me),
         (Query::Open, Answer::Opened(_)) => true,
         _ => false,
     };

@@ -2,7 +2,7 @@
 
 use super::model::{Log, Model};
 use super::rules::{Rule, Violation};
-use crate::base::ids::{Incarnation, Offset};
+use crate::base::ids::{Fingerprint, Incarnation, Offset};
 use crate::client::{Message, Opened};
 
 /// Where a subscriber is in a log.
@@ -20,13 +20,34 @@ impl Reader {
         Reader { log: opened.incarnation, next: opened.start, caught_up: false, is_loose: false }
     }
 
-    pub fn message(&mut self, m: &Message, model: &mut Model) -> Result<(), Violation> {
-        Rule::NothingIsRepeated.check(m.offset >= self.next, || {
-            format!("{} of {} came when {} was next", m.offset, m.topic, self.next)
+    pub fn message(&mut self, m: &Message, me: Fingerprint, model: &mut Model) -> Result<(), Violation> {
+        self.reach(m.offset, model)?;
+        let may_read = model.may_read(me, self.log(model)?, m.offset);
+        Rule::MembersDecide.check(may_read, || {
+            format!("{} of {} was shown to one who was not given epoch {}", m.offset, m.topic, m.epoch)
         })?;
-        self.pass(m.offset, self.log(model)?)?;
-        self.next = m.offset.next();
         model.shown(self.log, m)
+    }
+
+    /// A message came whose key it was not given.
+    pub fn keyless(&mut self, at: Offset, me: Fingerprint, model: &Model) -> Result<(), Violation> {
+        self.reach(at, model)?;
+        let log = self.log(model)?;
+        Rule::ContentIsTrue
+            .check(log.messages_between(at, at.next()) == 1, || format!("{at} is no message"))?;
+        Rule::MembersDecide.check(!model.may_read(me, log, at), || {
+            format!("{at} of {} is withheld from one who was given its key", log.name)
+        })
+    }
+
+    /// Something stands at this place, and nothing was left out before it.
+    fn reach(&mut self, at: Offset, model: &Model) -> Result<(), Violation> {
+        let log = self.log(model)?;
+        Rule::NothingIsRepeated
+            .check(at >= self.next, || format!("{at} of {} came when {} was next", log.name, self.next))?;
+        self.pass(at, log)?;
+        self.next = at.next();
+        Ok(())
     }
 
     /// The messages from `from` to before `to` are said to be gone.

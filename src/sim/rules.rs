@@ -21,6 +21,8 @@ pub enum Rule {
     AnswersAreTrue,
     /// Delivery begins where it was asked to, and nothing comes that was not asked for.
     DeliveryIsAsAsked,
+    /// Members read what their epochs allow, all of it, and nobody else reads or writes anything.
+    MembersDecide,
     /// Nobody is accused where everybody is honest.
     NobodyIsAccused,
     /// In a network that works everything comes to its end in bounded time.

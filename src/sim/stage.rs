@@ -40,8 +40,6 @@ pub struct Stage {
     /// How many brokers there have been.
     pub generation: u32,
     pub trust: Trust,
-    /// Whose certificate is on the revocation list.
-    pub revoked: Option<usize>,
     /// By person; nobody who is away.
     pub players: Vec<Option<Player>>,
     pub links: Vec<Link>,
@@ -49,6 +47,8 @@ pub struct Stage {
     pub trace: Trace,
     pub tamper: Tamper,
     lives: u64,
+    /// What each person's state folder holds, and when that was last brought up to date.
+    pub kept: Vec<(Pins, Mono)>,
     /// Steps since something has moved.
     idle_steps: u32,
     pub steps: u64,
@@ -67,18 +67,31 @@ pub struct Setup {
     pub client: ClientConfig,
     pub store_bytes_max: u64,
     pub store_flushes_max: u32,
+    /// How many clients take part; who has none is known to the broker all the same.
+    pub clients: usize,
+    /// Whether there is a revocation list from the beginning.
+    pub has_crl: bool,
 }
 
 /// A core that asks to be called again and again, and does nothing then, is broken.
 const IDLE_STEPS_MAX: u32 = 5_000;
 /// The longest a step takes, in microseconds.
 const STEP_MICROS: u64 = 300;
+/// A state folder is brought up to date once in so long: the rest is lost when a client ends at once.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// Chunks that one connection reads in a step.
 const READS: usize = 4;
 
 impl Stage {
     pub fn new(seed: u64, weather: Weather, setup: Setup, tamper: Tamper) -> Stage {
         let cast = Cast::get();
+        let mut trust = cast.trust();
+        if setup.has_crl {
+            trust.update_crl(cast.empty_crl(), cast.begin()).expect("a good list");
+        }
+        let clients = setup.clients;
+        let mut model = Model::default();
+        (model.has_crl, model.believes_leavers) = (setup.has_crl, tamper.believes_leavers());
         let mut stage = Stage {
             seed,
             cast,
@@ -89,11 +102,11 @@ impl Stage {
             setup,
             broker: None,
             generation: 0,
-            trust: cast.trust(),
-            revoked: None,
-            players: cast.people().iter().map(|_| None).collect(),
+            trust,
+            players: (0..clients).map(|_| None).collect(),
+            kept: vec![(Pins::default(), Mono(0)); clients],
             links: Vec::new(),
-            model: Model::default(),
+            model,
             trace: Trace::new(),
             tamper,
             lives: 0,
@@ -150,7 +163,7 @@ impl Stage {
         }
     }
 
-    /// A person starts a client that knows nothing of an earlier one.
+    /// A person starts a client that knows what is in its state folder.
     pub fn start_player(&mut self, person: usize, clock_ahead: i64) {
         self.lives += 1;
         let life = self.lives;
@@ -160,12 +173,12 @@ impl Stage {
             self.setup.client.clone(),
             who.identity(),
             self.cast.trust(),
-            Pins::default(),
+            self.kept[person].0.clone(),
             Box::new(entropy),
         );
         self.note(format_args!("{} starts as {life}", who.name));
         let mut player = Player::new(core, who, life, clock_ahead);
-        player.is_revoked = self.revoked == Some(person);
+        player.is_revoked = self.model.revoked.as_ref() == Some(&who.name);
         self.players[person] = Some(player);
         self.dial(person);
     }
@@ -354,6 +367,10 @@ impl Stage {
         if player.core.poll_timeout().is_some_and(|at| at <= mono) {
             player.core.handle_timeout(now);
         }
+        let (kept, at) = &mut self.kept[person];
+        if mono >= *at + KEEP_EVERY && player.core.take_pins_change() {
+            (*kept, *at) = (player.core.pins().clone(), mono);
+        }
         let mut moved = false;
         let link =
             self.links.iter_mut().find(|l| l.person == person && l.life == player.life && l.client_open);
@@ -383,7 +400,11 @@ impl Stage {
 
     fn sweep(&mut self) {
         self.links.retain(|link| !link.is_gone());
-        for player in &mut self.players {
+        for (player, (kept, _)) in self.players.iter_mut().zip(&mut self.kept) {
+            if let Some(over) = player.as_mut().filter(|player| player.is_over) {
+                over.core.take_pins_change();
+                kept.clone_from(over.core.pins());
+            }
             if player.as_ref().is_some_and(|player| player.is_over && !player.is_revoked) {
                 *player = None;
             }

@@ -1,8 +1,10 @@
 //! Faults put in on purpose, to see that the model catches them.
 
+use super::cast::Cast;
 use super::dice::Dice;
+use crate::base::Wall;
 use crate::base::ids::Offset;
-use crate::client::{Answer, Event};
+use crate::client::{Answer, Event, Integrity, IntegrityFault, Message};
 
 /// What a core or a network would do that must not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,20 @@ pub enum Fault {
     ShiftStart,
     /// A subscription's past never ends.
     LoseCaughtUp,
+    /// A message is shown to one who has no key for it.
+    ShowKeyless,
+    /// A message is withheld as one of an epoch that was before.
+    WithholdAsKeyless,
+    /// An honest message is called a forgery.
+    Accuse,
+    /// A change of membership is never answered.
+    LoseAmendment,
+    /// A change of membership is said to have done what it did not.
+    InventAmendment,
+    /// A member is left out where members are told.
+    HideMember,
+    /// The model is told that who was a member once may read for ever.
+    TrustLeavers,
     /// The network drops bytes, and goes on.
     LoseBytes,
     /// The network changes a bit.
@@ -49,7 +65,7 @@ pub struct Tamper {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 23] = [
         Fault::LoseMessage,
         Fault::RepeatMessage,
         Fault::SwapMessages,
@@ -63,10 +79,32 @@ impl Fault {
         Fault::InventGap,
         Fault::ShiftStart,
         Fault::LoseCaughtUp,
+        Fault::ShowKeyless,
+        Fault::WithholdAsKeyless,
+        Fault::Accuse,
+        Fault::LoseAmendment,
+        Fault::InventAmendment,
+        Fault::HideMember,
+        Fault::TrustLeavers,
         Fault::LoseBytes,
         Fault::FlipBit,
         Fault::RepeatBytes,
     ];
+}
+
+impl Fault {
+    /// How often it is put in where it can be: what is seldom told is twisted each time.
+    fn percent(self) -> u64 {
+        let is_seldom = matches!(
+            self,
+            Fault::HideGap
+                | Fault::ShowKeyless
+                | Fault::LoseAmendment
+                | Fault::InventAmendment
+                | Fault::HideMember
+        );
+        if is_seldom { 100 } else { 20 }
+    }
 }
 
 impl Tamper {
@@ -84,7 +122,7 @@ impl Tamper {
         if let Some(held) = self.held.take() {
             return vec![event, held];
         }
-        if !self.dice.percent(20) {
+        if !self.dice.percent(fault.percent()) {
             return vec![event];
         }
         match (fault, event) {
@@ -124,8 +162,31 @@ impl Tamper {
                 opened.start = Offset(opened.start.0.saturating_sub(1));
                 vec![Event::Opened(opened)]
             }
+            (Fault::ShowKeyless, Event::Integrity(integrity)) => vec![shown(integrity)],
+            (Fault::WithholdAsKeyless, Event::Message(m)) => {
+                let epoch = m.epoch;
+                vec![not_taken(m, IntegrityFault::NoKey { epoch })]
+            }
+            (Fault::Accuse, Event::Message(m)) => vec![not_taken(m, IntegrityFault::BadSignature)],
+            (Fault::LoseAmendment, Event::Answer { result: Ok(Answer::Amended(_)), .. }) => Vec::new(),
+            (Fault::InventAmendment, Event::Answer { ticket, result: Ok(Answer::Amended(mut amended)) }) => {
+                let undone = amended.unchanged.iter().chain(&amended.denied).cloned().collect::<Vec<_>>();
+                amended.unchanged.clear();
+                amended.denied = undone;
+                amended.number += 1;
+                vec![Event::Answer { ticket, result: Ok(Answer::Amended(amended)) }]
+            }
+            (Fault::HideMember, Event::Answer { ticket, result: Ok(Answer::Members(mut members)) }) => {
+                members.members.pop();
+                vec![Event::Answer { ticket, result: Ok(Answer::Members(members)) }]
+            }
             (_, event) => vec![event],
         }
+    }
+
+    /// Whether the model is told that leavers read on.
+    pub fn believes_leavers(&self) -> bool {
+        self.fault == Some(Fault::TrustLeavers)
     }
 
     /// What becomes of bytes on their way, if anything.
@@ -144,6 +205,30 @@ impl Tamper {
             _ => None,
         }
     }
+}
+
+/// What could not be opened is shown as if it had been.
+fn shown(integrity: Integrity) -> Event {
+    match integrity {
+        Integrity {
+            topic,
+            offset: Some(offset),
+            sender: Some(sender),
+            counter: Some(counter),
+            fault: IntegrityFault::NoKey { epoch },
+            ..
+        } => {
+            let fingerprint = Cast::get().fingerprint_of(&sender).expect("a sender of this world");
+            let (content, time) = (Vec::new(), Wall(0));
+            Event::Message(Message { topic, content, offset, time, sender, fingerprint, epoch, counter })
+        }
+        other => Event::Integrity(other),
+    }
+}
+
+fn not_taken(m: Message, fault: IntegrityFault) -> Event {
+    let (offset, sender, counter) = (Some(m.offset), Some(m.sender), Some(m.counter));
+    Event::Integrity(Integrity { topic: m.topic, offset, sender, counter, fault, stopped: false })
 }
 
 fn wrong_offset(answer: Answer) -> Answer {

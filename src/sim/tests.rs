@@ -85,7 +85,7 @@ fn replay() {
 }
 
 /// Seeds that a fault is given to be caught in.
-const CHANCES: u64 = 40;
+const CHANCES: u64 = 120;
 
 /// What the first seed in which a fault shows is caught by.
 fn caught(fault: Fault) -> Rule {
@@ -111,6 +111,10 @@ fn catches(fault: Fault) -> &'static [Rule] {
         Fault::InventGap => &[GapsAreTrue],
         Fault::ShiftStart => &[NothingIsLost, DeliveryIsAsAsked],
         Fault::LoseCaughtUp => &[ThingsGoOn],
+        Fault::ShowKeyless | Fault::WithholdAsKeyless | Fault::TrustLeavers => &[MembersDecide],
+        Fault::Accuse => &[NobodyIsAccused],
+        Fault::LoseAmendment => &[AnswersComeOnce, ThingsGoOn],
+        Fault::InventAmendment | Fault::HideMember => &[AnswersAreTrue],
         Fault::LoseBytes | Fault::FlipBit | Fault::RepeatBytes => &[NobodyIsAccused],
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::intrigue;
 use super::pipe::Weather;
 use super::player::Query;
 use super::rules::Violation;
@@ -11,7 +12,8 @@ use super::tamper::Tamper;
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::{Mono, Wall};
 use crate::broker::BrokerConfig;
-use crate::client::{ClientConfig, CreateRequest, History, MemberChoice};
+use crate::client::pins::Pins;
+use crate::client::{ClientConfig, CreateRequest, History, Join, MemberChoice};
 use crate::wire::values::{Retention, Start};
 
 /// A seed's plan, and how much of it is left. What costs RSA operations is bounded, so that a
@@ -20,6 +22,8 @@ pub struct Workload {
     dice: Dice,
     acts_left: u64,
     creates_left: u64,
+    changes_left: u64,
+    joins_left: u64,
     cuts_left: u64,
     departures_left: u64,
     restarts_left: u64,
@@ -41,8 +45,10 @@ impl Workload {
     pub fn new(seed: u64) -> Workload {
         let mut dice = Dice::new(seed, 2);
         Workload {
-            acts_left: dice.between(30, 90),
+            acts_left: dice.between(20, 80),
             creates_left: CREATES,
+            changes_left: dice.below(16),
+            joins_left: dice.below(5),
             cuts_left: dice.below(4),
             departures_left: dice.below(3),
             restarts_left: u64::from(dice.percent(30)),
@@ -99,6 +105,10 @@ impl Workload {
         }
         for (person, _) in self.away.extract_if(.., |(_, at)| all || *at <= now).collect::<Vec<_>>() {
             if stage.players[person].is_none() {
+                // Whose state folder is lost knows nothing of what it has seen.
+                if self.dice.percent(40) {
+                    stage.kept[person].0 = Pins::default();
+                }
                 let ahead = self.clock_ahead();
                 stage.start_player(person, ahead);
             }
@@ -121,19 +131,36 @@ impl Workload {
 
     fn act(&mut self, stage: &mut Stage) {
         let person = self.dice.below(stage.players.len() as u64) as usize;
-        match self.dice.below(100) {
+        match self.dice.below(120) {
             0..10 => self.create(stage, person),
-            10..55 => self.publish(stage, person),
-            55..70 => self.subscribe(stage, person),
-            70..74 => self.unsubscribe(stage, person),
-            74..79 => self.query(stage, person),
-            79..84 => self.stall(stage, person),
-            84..88 => self.keep_busy(stage, person),
-            88..92 => self.cut(stage, person),
-            92..95 => self.depart(stage, person),
-            95..97 => self.restart(stage),
-            97..98 => self.revoke(stage, person),
+            10..50 => self.publish(stage, person),
+            50..65 => self.subscribe(stage, person),
+            65..69 => self.unsubscribe(stage, person),
+            69..74 => self.query(stage, person),
+            74..91 => self.change(stage, person),
+            91..96 => self.join(stage, person),
+            96..99 => intrigue::watch(stage, &mut self.dice, person),
+            99..103 => self.stall(stage, person),
+            103..107 => self.keep_busy(stage, person),
+            107..110 => self.cut(stage, person),
+            110..114 => self.depart(stage, person),
+            114..116 => self.restart(stage),
+            116..117 => self.revoke(stage, person),
             _ => self.jump(stage),
+        }
+    }
+
+    fn change(&mut self, stage: &mut Stage, person: usize) {
+        if self.changes_left > 0 {
+            self.changes_left -= 1;
+            intrigue::act(stage, &mut self.dice, person);
+        }
+    }
+
+    fn join(&mut self, stage: &mut Stage, person: usize) {
+        if self.joins_left > 0 {
+            self.joins_left -= 1;
+            intrigue::join(stage, &mut self.dice, person);
         }
     }
 
@@ -149,9 +176,10 @@ impl Workload {
         request.retention = retention(&mut self.dice);
         request.members = match self.dice.below(6) {
             0 => MemberChoice::OnlyMe,
-            1 => MemberChoice::Only(vec![self.dice.pick(&others).clone()]),
+            1..4 => MemberChoice::Only(vec![self.dice.pick(&others).clone()]),
             _ => MemberChoice::AllKnown,
         };
+        request.join = *self.dice.pick(&[Join::Ask, Join::Open, Join::Open, Join::Closed]);
         request.history = *self.dice.pick(&[History::All, History::SinceJoin]);
         player.create(request);
     }
@@ -284,9 +312,11 @@ impl Workload {
         if let Some(broker) = &mut stage.broker {
             broker.core.reload(None, stage.trust.clone(), now);
         }
-        stage.revoked = Some(person);
-        stage.model.revoked = Some(stage.cast.people()[person].name.clone());
-        if let Some(player) = &mut stage.players[person] {
+        let gone = &stage.cast.people()[person];
+        stage.trace.note(stage.mono, format_args!("{} is revoked", gone.name));
+        stage.model.revoked = Some(gone.name.clone());
+        stage.model.has_crl = true;
+        for player in stage.players.iter_mut().flatten().filter(|player| player.me == gone.fingerprint) {
             player.is_revoked = true;
         }
     }
@@ -317,7 +347,14 @@ fn setup(dice: &mut Dice) -> Setup {
         event_bytes_max: *dice.pick(&[2_000, 100_000, 4 * 1024 * 1024]),
     };
     let store_bytes_max = *dice.pick(&[150_000, 64 * 1024 * 1024, 64 * 1024 * 1024]);
-    Setup { broker, client, store_bytes_max, store_flushes_max: dice.below(4) as u32 }
+    Setup {
+        broker,
+        client,
+        store_bytes_max,
+        store_flushes_max: dice.below(4) as u32,
+        clients: *dice.pick(&[3, 3, 4, 4, 5]),
+        has_crl: dice.percent(80),
+    }
 }
 
 fn retention(dice: &mut Dice) -> Retention {
@@ -334,8 +371,8 @@ fn length(dice: &mut Dice) -> usize {
         0..8 => 0,
         8..15 => 10,
         15..75 => 300,
-        75..93 => 5_000,
-        93..99 => 40_000,
+        75..95 => 3_000,
+        95..99 => 40_000,
         _ => 200 * 1024,
     };
     dice.below(most + 1) as usize

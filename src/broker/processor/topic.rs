@@ -121,10 +121,12 @@ impl Topic {
         self.records.get(at).copied()
     }
 
-    /// Messages in `from..to`, dropped ones included: all entries but the records.
+    /// Messages in `from..to`, dropped ones included: all entries but the records. None if that ends
+    /// before it begins.
     pub fn messages_between(&self, from: Offset, to: Offset) -> u64 {
         let below = |offset: Offset| self.records.partition_point(|record| *record < offset) as u64;
-        to.0.saturating_sub(from.0) - (below(to) - below(from))
+        let to = to.max(from);
+        to.0 - from.0 - (below(to) - below(from))
     }
 
     /// The entry at `offset`, if it is among the newest in RAM.

@@ -64,7 +64,7 @@ impl World {
         self.now
     }
 
-    /// Key and certificate of `alice`, `bob` or `carol`.
+    /// Key and certificate of `alice`, `bob`, `carol` or `dave`.
     pub fn client(&self, who: &str) -> (PrivateKey, Vec<u8>) {
         (key(who), self.issue(who, who, Role::Client, &[]).der().to_vec())
     }
@@ -98,7 +98,7 @@ impl World {
     }
 }
 
-/// One of the fixed keys: `ca`, `other-ca`, `broker`, `alice`, `bob`, `carol`.
+/// One of the fixed keys: `ca`, `other-ca`, `broker`, `alice`, `bob`, `carol`, `dave`.
 pub fn key(who: &str) -> PrivateKey {
     let pem = match who {
         "ca" => include_str!("../../../tests/vectors/keys/ca.key"),
@@ -107,6 +107,7 @@ pub fn key(who: &str) -> PrivateKey {
         "alice" => include_str!("../../../tests/vectors/keys/alice.key"),
         "bob" => include_str!("../../../tests/vectors/keys/bob.key"),
         "carol" => include_str!("../../../tests/vectors/keys/carol.key"),
+        "dave" => include_str!("../../../tests/vectors/keys/dave.key"),
         other => panic!("there is no test key for {other}"),
     };
     PrivateKey::from_pem(pem).expect("the test keys are good")
