@@ -8,7 +8,7 @@ use super::event::{Event, Integrity, Notice};
 use super::failure::{Disconnect, Failure, IntegrityFault};
 use super::link::End;
 use super::pins::{Acquaintance, Pins, Sight};
-use super::topic::{Suspension, Topic};
+use super::topic::{Link, Suspension, Topic};
 use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::crypto::cert::Certificate;
@@ -216,15 +216,27 @@ impl Client {
         if std::mem::replace(&mut open.judged, true) || is_stopped {
             return;
         }
+        if let Some(fault) = self.shortfall(name) {
+            self.stop(name, None, fault);
+        }
+    }
+
+    /// That fewer records have come in this session than there were before, if that is so.
+    fn shortfall(&self, name: &TopicName) -> Option<IntegrityFault> {
+        let Link::Open(open) = &self.topics.get(name)?.link else { return None };
         let seen = open.records_seen;
         // What was pinned since is of records that this session has taken, or is still to send: our own.
         let is_short = open.remembered.is_some_and(|number| seen <= number as usize);
-        let pin = self.pins.topics.get(name).filter(|_| is_short && !self.pins.are_reached(name, seen));
-        if let Some(pin) = pin {
-            let now = u32::try_from(seen.saturating_sub(1)).unwrap_or(u32::MAX);
-            let fault = IntegrityFault::OlderChain { pinned: pin.number, now };
-            self.stop(name, None, fault);
-        }
+        let pin = self.pins.topics.get(name).filter(|_| is_short && !self.pins.are_reached(name, seen))?;
+        let now = u32::try_from(seen.saturating_sub(1)).unwrap_or(u32::MAX);
+        Some(IntegrityFault::OlderChain { pinned: pin.number, now })
+    }
+
+    /// Whether the broker has fallen silent in the middle of a topic's records. That accuses nobody: it
+    /// may be the line.
+    pub(super) fn is_cut_short(&self, name: &TopicName) -> bool {
+        let Some(Link::Open(open)) = self.topics.get(name).map(|topic| &topic.link) else { return false };
+        open.settled && !open.judged && self.shortfall(name).is_some()
     }
 
     /// Suspends a topic whose newest record's signer was revoked, and lets it go on once that has passed.

@@ -6,7 +6,7 @@ use super::Client;
 use super::body::{BodyKey, Place};
 use super::create::members_of;
 use super::event::{Answer, Members};
-use super::failure::Failure;
+use super::failure::{Disconnect, Failure};
 use super::link::{End, Phase};
 use super::publishing::{Consequence, Outgoing, Refusal, Unasked};
 use super::records::Records;
@@ -109,6 +109,9 @@ impl Client {
             Link::Open(_) => {}
         }
         let is_settled = topic.settle(self.now.mono);
+        if is_settled && self.is_cut_short(name) {
+            return self.end(End::retry(Disconnect::BrokerSilent));
+        }
         if is_settled {
             self.judge_settled(name);
             if let Err(end) = self.judge_signer(name) {
