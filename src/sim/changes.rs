@@ -31,6 +31,9 @@ pub enum What {
     Requests,
 }
 
+/// Whether a record of the one who asked did something.
+type Did<'a> = dyn Fn(&dyn Fn(&Delta) -> bool) -> bool + 'a;
+
 /// Whom an answer goes to, and what it is held against.
 pub struct Hearer<'a> {
     pub me: Fingerprint,
@@ -105,12 +108,7 @@ impl Change {
     }
 
     /// Whether all that was asked for is accounted for.
-    fn is_complete(
-        &self,
-        amended: &Amended,
-        state: &State,
-        did: &dyn Fn(&dyn Fn(&Delta) -> bool) -> bool,
-    ) -> bool {
+    fn is_complete(&self, amended: &Amended, state: &State, did: &Did<'_>) -> bool {
         let named = |members: &[Member], name: &Name| members.iter().any(|m| m.name == *name);
         let chain = &state.chain;
         let unchanged = |name: &Name, is_so: bool| amended.unchanged.contains(name) && is_so;
