@@ -224,7 +224,7 @@ lying("it gives a certificate of the right name, made later", [b"three"], anothe
 lying("it gives a sender another's name", [b"three"], as_bob)
 lying("it gives another delegation", [b"three"], old_delegation)
 lying("it drops the newest record", ALL[:3], on("Record", lambda frame: [], offset=5))
-lying("it changes the newest record", ALL[:3], on(
+lying("it changes the newest record", [], on(
     "Record", lambda frame: put(record=flip(frame.record))(frame), offset=5,
 ))
-lying("it changes a wrap", ALL[:3], on("Record", lambda frame: put(wrap=flip(frame.wrap))(frame), offset=5))
+lying("it changes a wrap", [], on("Record", lambda frame: put(wrap=flip(frame.wrap))(frame), offset=5))

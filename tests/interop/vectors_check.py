@@ -14,12 +14,13 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 import sealmq as mq
@@ -367,6 +368,76 @@ def check_fernet(v: Values) -> None:
         v.report.check(f"{entry.path} {what}", entry.data.get("src"), opened)
 
 
+# ---------------------------------------------------------------------------------------------
+# messages.json
+
+
+def check_messages(v: Values, keys: Path) -> None:
+    alice = load_key(keys.parent / v.value("sender", "key")).public_key()
+    sender, publisher, counter = v.bytes("sender", "fingerprint"), v.bytes("publisher"), v.value("counter")
+    topic_id, number, key = v.bytes("topic"), v.value("epoch"), v.bytes("epoch_key")
+    epoch = mq.Epoch(number, v.bytes("epoch_record"), b"", b"", key)
+    v.equal("sender", "fingerprint", to=key_fingerprint(alice))
+    v.equal("body_key", to=mq.body_key(topic_id, epoch))
+
+    delegation = mq.Delegation.verified(v.bytes("delegation"), sender, publisher, alice)
+    v.equal("ed25519", "public", to=delegation.key)
+    signer = Ed25519PrivateKey.from_private_bytes(v.bytes("ed25519", "seed"))
+    v.equal("ed25519", "public", to=signer.public_key().public_bytes_raw())
+    v.equal("time", to=delegation.not_before)
+    delegation.check_time(v.value("time"))
+
+    content = v.bytes("content")
+    signed = mq.signed_fields(topic_id, epoch, publisher, counter) + content
+    signature = mq.sign_message(mq.Publisher(publisher, signer, b""), signed)
+    v.equal("message", "signed", to=signed)
+    v.equal("message", "hash", to=hashlib.sha256(signed).digest())
+    v.equal("message", "signature", to=signature)
+    v.equal("message", "plaintext", to=signed + signature)
+    body = v.bytes("message", "body")
+    v.equal("message", "iv", to=body[9:25])
+    v.equal("content", to=mq.open_body(topic_id, epoch, delegation, counter, body))
+
+    carol = load_key(keys.parent / v.value("join_request", "key")).public_key()
+    request = v.bytes("join_request", "bytes")
+    check_join_request(v, request, carol, topic_id)
+    for entry in v.at("refused", "bodies"):
+        refuse(v, entry, lambda it: mq.open_body(topic_id, epoch, delegation, counter, it), entry.bytes("body"))
+    for entry in v.at("refused", "delegations"):
+        refuse(v, entry, lambda it: mq.Delegation.verified(it, sender, publisher, alice), entry.bytes("delegation"))
+    for entry in v.at("refused", "join_requests"):
+        refuse(v, entry, lambda it: check_join_request(v, it, carol, topic_id), entry.bytes("bytes"))
+
+
+def key_fingerprint(key: rsa.RSAPublicKey) -> bytes:
+    encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(key.public_bytes(encoding, form)).digest()
+
+
+def check_join_request(v: Values, request: bytes, key: rsa.RSAPublicKey, topic_id: bytes) -> None:
+    reader = Reader(request)
+    reader.u8()
+    v.equal("topic_name", to=reader.str16())
+    v.report.check("the request's topic id", topic_id, reader.take(32))
+    v.report.check("the request's client", key_fingerprint(key), reader.take(32))
+    v.report.check("the request's name", "carol", reader.str8())
+    v.equal("time", to=reader.u64())
+    signed = hashlib.sha256(request[: reader.at]).digest()
+    mq.pss_verify(key, "sealmq/1 join request", signed, reader.bytes16())
+    reader.end()
+
+
+def refuse(v: Values, entry: Values, check: Callable[[bytes], Any], value: bytes) -> None:
+    """What is to be refused: by an error of ours, not by any."""
+    why = entry.value("why")
+    try:
+        check(value)
+    except mq.ProtocolError:
+        v.report.passed += 1
+    else:
+        v.report.fail(f"{entry.path}: taken, though {why}")
+
+
 def base64_bytes(text: str) -> bytes:
     return base64.b64decode(text, altchars=b"-_", validate=True)
 
@@ -376,7 +447,7 @@ def main() -> int:
         print(__doc__.strip(), file=sys.stderr)
         return 2
     folder, report = Path(sys.argv[1]), Report()
-    checks = {"handshake.json": check_handshake, "chain.json": check_chain}
+    checks = {"handshake.json": check_handshake, "chain.json": check_chain, "messages.json": check_messages}
     for name in [*checks, *sorted(f"fernet/{path.name}" for path in (folder / "fernet").glob("*.json"))]:
         values = Values(json.loads((folder / name).read_text()), name, report)
         before = report.passed
