@@ -19,10 +19,11 @@ def lines(contents: Sequence[bytes]) -> str:
 
 
 def check_sub(world: World, topic: str, contents: Sequence[bytes], port: int, lied: bool = True) -> None:
-    """`sealmq sub` prints just these, and complains if there was a lie."""
-    code, output, problems = world.try_run([*SUB, "-e"], topic=topic, port=str(port))
+    """`sealmq sub` prints just these, and complains if there was a lie: with --strict, also by its exit code."""
+    code, output, problems = world.try_run([*SUB, "-e", "--strict"], topic=topic, port=str(port))
     must(output == lines(contents), f"sealmq sub printed {output!r}, with {code} and {problems!r}")
     must(bool(problems) == lied, f"sealmq sub said {problems!r}, with {code}")
+    must(code == (7 if lied else 0), f"sealmq sub ended with {code}, having said {problems!r}")
 
 
 # A member
