@@ -73,7 +73,7 @@ fn draw(stage: &Stage, dice: &mut Dice, topic: &TopicName) -> Change {
         0..8 => What::Grant(some(dice, &of(false), &of(true)), GrantAs::Member),
         8..11 => What::Grant(some(dice, &of(true), &of(false)), GrantAs::Admin),
         11..15 => What::Revoke(some(dice, &of(true), &of(false))),
-        15..16 => What::Deny(some(dice, &of(false), &of(true)), dice.pick(&["", "not now"])),
+        15..16 => What::Deny(some(dice, &of(false), &of(true)), dice.pick::<&str>(&["", "not now"])),
         16..18 => What::Rotate,
         18..19 => What::SetJoin(*dice.pick(&[Join::Ask, Join::Open, Join::Closed])),
         _ => What::Requests,
