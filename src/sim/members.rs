@@ -39,6 +39,10 @@ impl Town {
     }
 
     fn with(config: BrokerConfig, who: &[&str]) -> Town {
+        Town::over(Memory::new(1 << 24), config, who)
+    }
+
+    fn over(store: Memory, config: BrokerConfig, who: &[&str]) -> Town {
         let world = world();
         let identity = Identity {
             certificate: world.verified(&world.broker.1, Role::Broker),
@@ -46,8 +50,8 @@ impl Town {
         };
         let trust = trust(&world, &[], 1);
         let now = Now { mono: Mono(1_000_000), wall: NOON };
-        let store = Box::new(Memory::new(1 << 24));
-        let broker = Broker::new(config, identity, trust.clone(), store, Box::new(Seeded::new(1)), now);
+        let broker =
+            Broker::new(config, identity, trust.clone(), Box::new(store), Box::new(Seeded::new(1)), now);
         let mut town = Town { world, broker, people: Vec::new(), now };
         for who in who {
             town.arrive(who, trust.clone());
@@ -456,4 +460,23 @@ fn records_that_are_not_in_ram_any_more_come_first_with_messages_between_them() 
     town.run();
     let read = town.people[BOB].events.iter().filter(|event| matches!(event, Event::Message(_))).count();
     assert_eq!(read, 3);
+}
+
+#[test]
+fn a_message_that_outlives_its_time_while_older_ones_are_dropped_does_not_hold_the_broker() {
+    for seed in 0..4 {
+        let store = Memory::with_delay(1 << 24, seed, 4);
+        let mut town = Town::over(store, BrokerConfig::default(), &["alice"]);
+        let retention = Retention { age_ms: 35, count: 0, bytes: 0 };
+        let ticket =
+            town.people[ALICE].core.create(CreateRequest { retention, ..CreateRequest::new(topic()) });
+        town.answer(ALICE, ticket).expect("it is made");
+        for _ in 0..40 {
+            town.people[ALICE].core.publish(&topic(), b"short-lived").expect("room");
+            town.step();
+        }
+        town.run();
+        let published = |e: &&Event| matches!(e, Event::Answer { result: Ok(Answer::Published { .. }), .. });
+        assert_eq!(town.people[ALICE].events.iter().filter(published).count(), 40);
+    }
 }

@@ -204,7 +204,11 @@ impl Processor {
     /// Asks the store to drop what retention no longer keeps.
     pub(super) fn retain(&mut self, key: TopicKey, now: Now) {
         let Some(topic) = self.topics.topic_mut(key) else { return };
-        if topic.trimming || topic.deleting || !topic.exceeds_retention(now.wall) {
+        if topic.trimming || topic.deleting {
+            // What is too old now goes with that, or is looked at again behind it.
+            return;
+        }
+        if !topic.exceeds_retention(now.wall) {
             self.note_age(key);
             return;
         }
