@@ -81,12 +81,14 @@ impl Stage {
     }
 
     /// Once all is quiet every client's own record of who is a member is the store's.
-    pub fn compare_members(&mut self) -> Result<(), Violation> {
-        // What clients do by themselves, and records on their way, come to their end.
+    pub fn compare_members(&mut self, workload: &mut Workload) -> Result<(), Violation> {
+        // What clients do by themselves, records on their way, and clients that were about to leave come
+        // to their end.
         let quiet_at = self.mono + QUIET;
-        while self.mono < quiet_at {
-            self.step(Some(quiet_at))?;
-        }
+        self.settle(|stage| {
+            workload.come_back(stage, true);
+            stage.mono >= quiet_at && stage.is_at_rest()
+        })?;
         let logs: Vec<(TopicName, Chain)> = self
             .model
             .logs_of(self.generation)

@@ -95,7 +95,7 @@ fn play(stage: &mut Stage, workload: &mut Workload) -> Result<(), Violation> {
         3 => Start::Offset(Offset(dice.below(20))),
         _ => Start::Earliest,
     };
-    stage.compare_members()?;
+    stage.compare_members(workload)?;
     stage.check_open_doors()?;
     stage.audit(person, start)?;
     stage.model.check_publishers_order()?;
