@@ -232,7 +232,9 @@ pub enum StoreError {
     /// An append to this log failed before this one, and the broker could not know yet.
     EarlierFailed,
     /// What is kept at this offset is not what was stored there, or is gone.
-    Damaged { offset: Offset },
+    Damaged {
+        offset: Offset,
+    },
     /// The engine could not do it: a disk that is broken. In words, for the log file.
     Failed(String),
 }

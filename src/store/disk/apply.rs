@@ -79,8 +79,8 @@ impl Database {
         if bytes > self.left_bytes() {
             return Ok(Err(StoreError::Full));
         }
+        let Some(number) = self.numbers.take() else { return Ok(Err(StoreError::Full)) };
         self.touch(id);
-        let number = self.numbers.take();
         self.change.taken.push(number);
         let mut log = Log {
             number,

@@ -71,13 +71,23 @@ impl Database {
     pub(super) fn transact(&mut self, jobs: &[Job]) -> Result<Results, Fault> {
         match self.attempt(jobs, true) {
             Err(Fault::Full) => match self.attempt(jobs, false) {
-                Err(Fault::Full) => {
-                    Ok(jobs.iter().filter_map(|job| Some((job.ticket()?, Err(StoreError::Full)))).collect())
-                }
+                Err(Fault::Full) => self.refuse_all(jobs),
                 done => done,
             },
             done => done,
         }
+    }
+
+    /// Not even what makes room finds any.
+    fn refuse_all(&mut self, jobs: &[Job]) -> Result<Results, Fault> {
+        let mut results = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match job.ticket() {
+                Some(ticket) => results.push((ticket, Err(self.refuse_for_room(job)))),
+                None => drop(self.apply(job)?),
+            }
+        }
+        Ok(results)
     }
 
     fn attempt(&mut self, jobs: &[Job], with_room: bool) -> Result<Results, Fault> {
@@ -143,7 +153,7 @@ impl Database {
         if !job.is_append() {
             return StoreError::Full;
         }
-        let Some(log) = self.touch(id) else { return StoreError::NoSuchLog };
+        let Some(log) = self.logs.get_mut(&id) else { return StoreError::NoSuchLog };
         match log.refused {
             Some(_) => StoreError::EarlierFailed,
             None => {
@@ -234,10 +244,12 @@ impl Counted {
 }
 
 impl Numbers {
-    pub(super) fn take(&mut self) -> i64 {
-        self.free.pop().unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
+    /// `None` while all are in use, or wait to be swept.
+    pub(super) fn take(&mut self) -> Option<i64> {
+        self.free.pop().or_else(|| {
+            let number = self.next;
+            self.next = (number + 1).min(rows::NUMBERS);
+            (number < rows::NUMBERS).then_some(number)
         })
     }
 }

@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use self::database::Database;
@@ -26,6 +26,7 @@ use self::job::{Done, Job, Report};
 use self::volatile::Volatiles;
 use self::writer::Writer;
 use super::{Completion, Durability, Op, Store, StoreError, Ticket};
+use crate::base::ids::Incarnation;
 use crate::base::{Mono, Now};
 
 mod apply;
@@ -54,7 +55,7 @@ pub struct Disk {
     jobs: Option<SyncSender<Job>>,
     reports: Receiver<Report>,
     thread: Option<JoinHandle<()>>,
-    submitted: VecDeque<(Ticket, Op)>,
+    submitted: VecDeque<Submitted>,
     /// What found no place in the writer's queue yet.
     outgoing: VecDeque<Job>,
     volatiles: Volatiles,
@@ -67,6 +68,16 @@ pub struct Disk {
     failure: Option<String>,
     /// Given up last.
     _folder: Folder,
+}
+
+/// What waits for the next flush, in its order.
+enum Submitted {
+    Op(Ticket, Op),
+    /// The failure of an append to a log on disk was taken: see [`Job::Seen`].
+    Seen {
+        log: Incarnation,
+        failed: Ticket,
+    },
 }
 
 /// How much an engine holds, as [`super::Entry::bytes`] counts it.
@@ -138,7 +149,16 @@ impl Disk {
 
     /// Takes what the writer has done.
     fn take_reports(&mut self) {
-        while let Ok(report) = self.reports.try_recv() {
+        loop {
+            let report = match self.reports.try_recv() {
+                Ok(report) => report,
+                Err(TryRecvError::Empty) => break,
+                // A bug of ours ended it; what is under way has no answer.
+                Err(TryRecvError::Disconnected) => {
+                    self.failure.get_or_insert_with(|| WRITER_GONE.into());
+                    break;
+                }
+            };
             self.disk_bytes = report.used_bytes;
             self.commits = report.commits;
             self.failure = self.failure.take().or(report.failure);
@@ -180,7 +200,7 @@ impl Disk {
     }
 
     fn fail(&mut self, job: &Job) {
-        let why = self.failure.get_or_insert_with(|| "the writer has ended".into()).clone();
+        let why = self.failure.get_or_insert_with(|| WRITER_GONE.into()).clone();
         if let Some(ticket) = job.ticket() {
             let result = Err(StoreError::Failed(why));
             self.done.push_back(Done { completion: Completion { ticket, result }, failure_of: None });
@@ -192,7 +212,7 @@ impl Store for Disk {
     fn submit(&mut self, op: Op) -> Ticket {
         let ticket = self.volatiles.ticket();
         self.under_way += 1;
-        self.submitted.push_back((ticket, op));
+        self.submitted.push_back(Submitted::Op(ticket, op));
         ticket
     }
 
@@ -201,22 +221,26 @@ impl Store for Disk {
         let Done { completion, failure_of } = self.done.pop_front()?;
         self.under_way -= 1;
         if let Some(log) = failure_of.filter(|log| !self.volatiles.seen(*log)) {
-            self.outgoing.push_back(Job::Seen { log, failed: completion.ticket });
-            self.send();
+            // Behind what was submitted before, though that has not been flushed yet.
+            self.submitted.push_back(Submitted::Seen { log, failed: completion.ticket });
         }
         Some(completion)
     }
 
     fn flush(&mut self, now: Now) {
         self.flushed_at = now.mono;
-        for (ticket, op) in std::mem::take(&mut self.submitted) {
-            match &self.failure {
-                Some(why) => {
+        for submitted in std::mem::take(&mut self.submitted) {
+            match (submitted, &self.failure) {
+                (Submitted::Op(ticket, _), Some(why)) => {
                     let result = Err(StoreError::Failed(why.clone()));
                     let completion = Completion { ticket, result };
                     self.done.push_back(Done { completion, failure_of: None });
                 }
-                None => self.route(ticket, op),
+                (Submitted::Op(ticket, op), None) => self.route(ticket, op),
+                (Submitted::Seen { log, failed }, _) => {
+                    self.take_volatile();
+                    self.outgoing.push_back(Job::Seen { log, failed });
+                }
             }
         }
         self.take_volatile();
@@ -225,7 +249,9 @@ impl Store for Disk {
 
     /// Nothing is due while the writer works: it wakes the driver.
     fn poll_timeout(&self) -> Option<Mono> {
-        (!self.submitted.is_empty() || !self.done.is_empty()).then_some(self.flushed_at)
+        let is_op = |submitted: &Submitted| matches!(submitted, Submitted::Op(..));
+        let is_due = !self.done.is_empty() || self.submitted.iter().any(is_op);
+        is_due.then_some(self.flushed_at)
     }
 
     fn wants_io(&self) -> bool {
@@ -256,5 +282,6 @@ impl Drop for Disk {
     }
 }
 
+const WRITER_GONE: &str = "the thread that writes to disk has ended";
 /// Places in the queue to the writer.
 const QUEUE_MAX: usize = 1024;

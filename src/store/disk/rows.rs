@@ -93,9 +93,8 @@ impl Log {
 
     pub(super) fn write(&self, connection: &Connection) -> Result<(), Fault> {
         let LogSettings { name, durability, retain } = &self.settings;
-        let mut statement = connection.prepare_cached(
-            "INSERT OR REPLACE INTO logs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        )?;
+        let mut statement = connection
+            .prepare_cached("INSERT OR REPLACE INTO logs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?;
         statement.execute(params![
             self.number,
             self.id.0 as i64,
@@ -129,11 +128,7 @@ impl Log {
             settings: LogSettings {
                 name: TopicName::parse(&name).map_err(|_| bad())?,
                 durability: durability(row.get(3)?).ok_or_else(bad)?,
-                retain: Retain {
-                    messages: number(row, 4)?,
-                    bytes: number(row, 5)?,
-                    age_ms: number(row, 6)?,
-                },
+                retain: Retain { messages: number(row, 4)?, bytes: number(row, 5)?, age_ms: number(row, 6)? },
             },
             next: number(row, 7)?,
             time: Wall(number(row, 8)?),
@@ -162,8 +157,7 @@ pub(super) fn write_entry(connection: &Connection, log: &Log, entry: &Entry) -> 
     let checksum = entry_checksum(log.id, place, entry);
     match &entry.content {
         Content::Message { sender, epoch, counter, body, sha256 } => {
-            let mut statement =
-                connection.prepare_cached("INSERT INTO messages VALUES (?,?,?,?,?,?,?,?)")?;
+            let mut statement = connection.prepare_cached("INSERT INTO messages VALUES (?,?,?,?,?,?,?,?)")?;
             statement.execute(params![
                 place,
                 entry.time.0 as i64,
@@ -212,8 +206,7 @@ pub(super) fn read_message(
 pub(super) fn read_record(row: &Row<'_>, log: &Log) -> Result<Entry, Fault> {
     let place: i64 = row.get(0)?;
     let wraps = wraps_from_bytes(blob(row, 4)?).ok_or_else(|| bad_entry(place))?;
-    let content =
-        Content::Record { record: blob(row, 2)?.into(), certificate: blob(row, 3)?.into(), wraps };
+    let content = Content::Record { record: blob(row, 2)?.into(), certificate: blob(row, 3)?.into(), wraps };
     checked(row, log, place, content, 5)
 }
 
@@ -386,7 +379,8 @@ pub(super) fn write_run(connection: &Connection, log: &Log, number: u32, run: &R
 /// From `publisher, counter, start, length, checksum`.
 pub(super) fn read_run(row: &Row<'_>, log: &Log) -> Result<(u32, Run), Fault> {
     let place: i64 = row.get(0)?;
-    let run = Run { counter: Counter(number(row, 1)?), offset: Offset(number(row, 2)?), len: number(row, 3)? };
+    let run =
+        Run { counter: Counter(number(row, 1)?), offset: Offset(number(row, 2)?), len: number(row, 3)? };
     match u32::try_from(index(place)) {
         Ok(number) if run_checksum(log.id, place, &run) == row.get::<_, i64>(4)? => Ok((number, run)),
         _ => Err(Fault::Damaged(format!("offsets of the publisher {} of log {}", index(place), log.number))),

@@ -10,7 +10,7 @@ use super::rows::{INDEX_MAX, NUMBERS, place};
 use super::schema;
 
 /// Rows of the log `number`: messages below `below`, or all there is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Sweep {
     number: i64,
     below: Option<u64>,
@@ -29,9 +29,9 @@ impl Sweep {
 impl Database {
     /// One step of what there is to tidy up; whether there was any.
     pub(super) fn tidy(&mut self) -> Result<bool, Fault> {
-        let done = match self.sweeps.front().copied() {
-            Some(sweep) => self.sweep(sweep).map(|()| true),
-            None => self.shrink(),
+        let done = match self.sweeps.is_empty() {
+            false => self.sweep().map(|()| true),
+            true => self.shrink(),
         };
         match done {
             // To be done when there is room: a step needs a few pages of the write-ahead log.
@@ -45,36 +45,40 @@ impl Database {
         }
     }
 
-    fn sweep(&mut self, sweep: Sweep) -> Result<(), Fault> {
+    /// Some sweeps, or a part of one.
+    fn sweep(&mut self) -> Result<(), Fault> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let (mut left, mut finished) = (SWEPT_AT_ONCE, 0);
+        for sweep in self.sweeps.iter().take(SWEEPS_AT_ONCE) {
+            left = self.sweep_one(sweep, left)?;
+            if left <= 0 {
+                break;
+            }
+            finished += 1;
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.unchecked_bytes += (SWEPT_AT_ONCE - left) as u64 * PAGE_BYTES;
+        let done = self.sweeps.drain(..finished).filter(|sweep| sweep.below.is_none());
+        self.numbers.free.extend(done.map(|sweep| sweep.number));
+        Ok(())
+    }
+
+    /// Drops up to `left` rows; how many it could drop still.
+    fn sweep_one(&self, sweep: &Sweep, mut left: i64) -> Result<i64, Fault> {
         let low = place(sweep.number, 0)?;
         let (tables, high): (&[_], _) = match sweep.below {
             Some(below) => (&TABLES[..1], place(sweep.number, below)?),
             None => (&TABLES, place(sweep.number, INDEX_MAX)?),
         };
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut left = SWEPT_AT_ONCE;
-        for (table, column) in tables.iter().filter(|(table, _)| *table != "runs") {
+        for (table, key) in tables {
+            let column = key.split(',').next().unwrap_or(key);
             let sentence = format!(
-                "DELETE FROM {table} WHERE {column} IN (SELECT {column} FROM {table} \
+                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} \
                  WHERE {column} >= ? AND {column} < ? ORDER BY {column} LIMIT ?)"
             );
-            let gone = self.connection.prepare_cached(&sentence)?.execute([low, high, left])?;
-            left -= gone as i64;
+            left -= self.connection.prepare_cached(&sentence)?.execute([low, high, left])? as i64;
         }
-        if sweep.below.is_none() && left > 0 {
-            let sentence = "DELETE FROM runs WHERE (publisher, counter) IN (SELECT publisher, counter \
-                            FROM runs WHERE publisher >= ? AND publisher < ? LIMIT ?)";
-            left -= self.connection.prepare_cached(sentence)?.execute([low, high, left])? as i64;
-        }
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
-        self.unchecked_bytes += (SWEPT_AT_ONCE - left) as u64 * PAGE_BYTES;
-        if left > 0 {
-            self.sweeps.pop_front();
-            if sweep.below.is_none() {
-                self.numbers.free.push(sweep.number);
-            }
-        }
-        Ok(())
+        Ok(left)
     }
 
     /// Cuts free pages off the file's end, as long as more than an eighth of it is free.
@@ -95,7 +99,8 @@ impl Database {
         let mut live: Vec<(i64, u64)> = self.logs.values().map(|log| (log.number, log.first)).collect();
         live.sort_unstable();
         let mut dead = std::collections::BTreeSet::new();
-        for (table, column) in TABLES {
+        for (table, key) in TABLES {
+            let column = key.split(',').next().unwrap_or(key);
             let sentence =
                 format!("SELECT {column} FROM {table} WHERE {column} >= ? ORDER BY {column} LIMIT 1");
             let mut statement = self.connection.prepare(&sentence)?;
@@ -118,14 +123,16 @@ impl Database {
     }
 }
 
-/// Tables that have rows of a log, and the column that says of which; messages come first.
+/// Tables that have rows of a log, and their keys, which begin with the place; messages come first.
 const TABLES: [(&str, &str); 5] = [
     ("messages", "place"),
     ("records", "place"),
     ("publishers", "place"),
     ("senders", "place"),
-    ("runs", "publisher"),
+    ("runs", "publisher, counter"),
 ];
+/// So that many small ones take one step: numbers are wanted back.
+const SWEEPS_AT_ONCE: usize = 256;
 /// Small enough that a commit behind it does not wait long.
 const SWEPT_AT_ONCE: i64 = 512;
 const CUT_AT_ONCE: i64 = 128;

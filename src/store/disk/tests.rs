@@ -20,6 +20,7 @@ use crate::store::{
 
 mod damage;
 mod failures;
+mod measures;
 
 /// A folder in RAM where there is one: these tests cut no power.
 fn folder() -> TempDir {
@@ -110,13 +111,8 @@ impl Waiting {
     fn read_all(&mut self, log: Incarnation) -> Result<Vec<Arc<Entry>>, StoreError> {
         let (mut all, mut from) = (Vec::new(), Offset(0));
         loop {
-            let op = Op::Read {
-                log,
-                from,
-                below: Offset(u64::MAX),
-                bytes_max: usize::MAX,
-                records_only: false,
-            };
+            let op =
+                Op::Read { log, from, below: Offset(u64::MAX), bytes_max: usize::MAX, records_only: false };
             match self.run(op)? {
                 Outcome::Entries { next, .. } if next == from => return Ok(all),
                 Outcome::Entries { entries, next } => {
@@ -149,11 +145,8 @@ fn create(log: Incarnation, records: usize) -> Op {
 
 fn record(seed: usize) -> NewEntry {
     let wraps = (0..3).map(|i| (Fingerprint([i; 32]), vec![seed as u8; 256].into())).collect();
-    let content = Content::Record {
-        record: vec![seed as u8; 300].into(),
-        certificate: vec![7; 900].into(),
-        wraps,
-    };
+    let content =
+        Content::Record { record: vec![seed as u8; 300].into(), certificate: vec![7; 900].into(), wraps };
     NewEntry { time: Wall(5), content }
 }
 

@@ -29,7 +29,8 @@ impl Database {
     /// Looks at some more messages; whether all that go are known now.
     pub(super) fn scan(&mut self, ticket: Ticket, id: Incarnation, keep: &Keep) -> Result<bool, Fault> {
         let Some(log) = self.logs.get(&id) else { return Ok(true) };
-        let mut scan = self.scans.remove(&ticket).unwrap_or_else(|| Scan { at: log.first, ..Scan::default() });
+        let mut scan =
+            self.scans.remove(&ticket).unwrap_or_else(|| Scan { at: log.first, ..Scan::default() });
         let done = scan.go_on(self, log, keep)?;
         self.scans.insert(ticket, scan);
         Ok(done)
@@ -78,7 +79,8 @@ impl Database {
 
 impl Scan {
     fn go_on(&mut self, database: &Database, log: &Log, keep: &Keep) -> Result<bool, Fault> {
-        if self.at == log.first && (log.messages == 0 || !self.exceeds(log, keep, log.first, log.first_time)) {
+        if self.at == log.first && (log.messages == 0 || !self.exceeds(log, keep, log.first, log.first_time))
+        {
             (self.at, self.time) = (log.first, log.first_time);
             return Ok(true);
         }

@@ -42,7 +42,6 @@ pub(super) struct Volatile {
 }
 
 struct Busy {
-    ticket: Ticket,
     op: Op,
     /// Counted already; given back if it fails.
     cost: u64,
@@ -102,7 +101,7 @@ impl Volatiles {
                 self.used_bytes += cost;
                 self.awaited.insert(ticket, id);
                 self.jobs.push_back(Job::Op(ticket, op.clone()));
-                let busy = Some(Busy { ticket, op, cost });
+                let busy = Some(Busy { op, cost });
                 let (queue, reserving) = (VecDeque::new(), None);
                 self.logs.insert(id, Volatile { log, queue, busy, reserving, reserved: 0 });
                 None
@@ -224,11 +223,11 @@ impl Volatiles {
                     return Some((Ok(Outcome::Appended { entry }), None));
                 }
                 let entry = volatile.placed(entry);
-                volatile.busy = Some(Busy { ticket, op, cost });
+                volatile.busy = Some(Busy { op, cost });
                 Job::Record { ticket, log: id, entry }
             }
             _ => {
-                volatile.busy = Some(Busy { ticket, op: op.clone(), cost: 0 });
+                volatile.busy = Some(Busy { op: op.clone(), cost: 0 });
                 Job::Op(ticket, op)
             }
         };
@@ -242,10 +241,8 @@ impl Volatiles {
         let Some(volatile) = self.logs.get_mut(&id).filter(|volatile| volatile.must_wait()) else { return };
         let Some((ticket, _)) = volatile.queue.pop_front() else { return };
         volatile.log.refused_before = Ticket(u64::MAX);
-        self.done.push_back(Done {
-            completion: Completion { ticket, result: Err(error) },
-            failure_of: Some(id),
-        });
+        self.done
+            .push_back(Done { completion: Completion { ticket, result: Err(error) }, failure_of: Some(id) });
     }
 }
 

@@ -81,7 +81,9 @@ impl Writer {
             let transacted = self.transact(&batch, done);
             if let Err(fault) = transacted {
                 let why = fault.to_string();
-                done.extend(batch.iter().filter_map(|job| Done::new(job, Err(StoreError::Failed(why.clone())))));
+                done.extend(
+                    batch.iter().filter_map(|job| Done::new(job, Err(StoreError::Failed(why.clone())))),
+                );
                 return Err(fault);
             }
         }
@@ -117,14 +119,19 @@ impl Writer {
         let mut waiting = VecDeque::new();
         let mut held: HashSet<Incarnation> = HashSet::new();
         let mut changed: HashSet<Incarnation> = HashSet::new();
-        let mut bytes = 0;
+        let (mut bytes, mut broken) = (0, None);
         for job in std::mem::take(&mut self.changes) {
             let log = job.log();
             let is_behind = log.is_some_and(|log| held.contains(&log)) || bytes > BATCH_BYTES_MAX;
             let goes = !is_behind
                 && match &job {
                     Job::Op(ticket, Op::Trim { log, keep }) => {
-                        !changed.contains(log) && self.database.scan(*ticket, *log, keep)?
+                        let may_go = !changed.contains(log) && broken.is_none();
+                        may_go
+                            && self.database.scan(*ticket, *log, keep).unwrap_or_else(|fault| {
+                                broken = Some(fault);
+                                false
+                            })
                     }
                     _ => true,
                 };
@@ -138,7 +145,14 @@ impl Writer {
             }
         }
         self.changes = waiting;
-        Ok(batch)
+        match broken {
+            None => Ok(batch),
+            // All of it is refused.
+            Some(fault) => {
+                self.changes.extend(batch);
+                Err(fault)
+            }
+        }
     }
 
     fn fail_the_rest(&mut self, done: &mut Vec<Done>) {
@@ -166,7 +180,8 @@ impl Writer {
 
 impl Done {
     fn new(job: &Job, result: Result<Outcome, StoreError>) -> Option<Done> {
-        let first_failure = job.is_append() && matches!(result, Err(StoreError::Full | StoreError::Failed(_)));
+        let first_failure =
+            job.is_append() && matches!(result, Err(StoreError::Full | StoreError::Failed(_)));
         let failure_of = job.log().filter(|_| first_failure);
         job.ticket().map(|ticket| Done { completion: Completion { ticket, result }, failure_of })
     }

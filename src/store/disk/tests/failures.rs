@@ -49,10 +49,7 @@ fn a_full_disk_refuses_whole_transactions_and_recovers() {
 }
 
 /// Submits while the writer is held up, so that it finds all of it at once.
-fn in_one_transaction<const N: usize>(
-    store: &mut Waiting,
-    ops: [Op; N],
-) -> Vec<Result<Outcome, StoreError>> {
+fn in_one_transaction<const N: usize>(store: &mut Waiting, ops: [Op; N]) -> Vec<Result<Outcome, StoreError>> {
     let (going, go) = channel::<()>();
     let hold = move |_: &mut Database| go.recv().expect("the test lets go");
     store.disk.outgoing.push_back(Job::Probe(Box::new(hold)));
