@@ -59,7 +59,8 @@ pub(super) fn open(path: &std::path::Path) -> Result<Connection, OpenError> {
     let found = number(&connection, "user_version")?;
     let ours = number(&connection, "application_id")? == APPLICATION_ID;
     let is_empty = tables(&connection)?.is_empty();
-    if !ours && !(is_empty && found == 0) {
+    let is_new = is_empty && found == 0;
+    if !ours && !is_new {
         return Err(OpenError::NotOurs);
     }
     if found > known {

@@ -191,7 +191,6 @@ impl Volatiles {
     }
 
     /// Does a change, or hands it to the writer.
-    #[expect(clippy::type_complexity, reason = "an outcome, and whose appends it stops")]
     fn apply(
         &mut self,
         ticket: Ticket,
