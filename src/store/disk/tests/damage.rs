@@ -109,7 +109,7 @@ fn flipped_bytes_are_never_served() {
             refused += 1;
             continue;
         };
-        assert_eq!(contents.notes, [note.clone()], "flipped at {at}");
+        assert_eq!(contents.notes, std::slice::from_ref(&note), "flipped at {at}");
         assert_eq!(contents.logs.len(), 2, "flipped at {at}");
         for (log, good) in [LOG, Incarnation(5)].into_iter().zip(&good) {
             let stored = contents.logs.iter().find(|s| s.log == log).expect("both are there");
