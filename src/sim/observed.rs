@@ -52,7 +52,9 @@ impl Store for Observed {
         };
         let log = op.log();
         let ticket = self.engine.submit(op);
-        self.under_way.insert(ticket, (log, name));
+        if let Some(log) = log {
+            self.under_way.insert(ticket, (log, name));
+        }
         ticket
     }
 

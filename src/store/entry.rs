@@ -100,6 +100,11 @@ impl Content {
         };
         held as u64 + ENTRY_BYTES
     }
+
+    /// As [`Entry::bytes`], of a message with a body of so many bytes.
+    pub(super) fn message_bytes(body_bytes: u64) -> u64 {
+        body_bytes + ENTRY_BYTES
+    }
 }
 
 impl Sender {

@@ -12,7 +12,7 @@ use super::{Completion, LogSettings, NewEntry, Op, Outcome, Store, StoreError, T
 use crate::base::ids::Incarnation;
 use crate::base::{Mono, Now};
 
-mod log;
+pub(super) mod log;
 
 /// All logs in RAM, up to a cap.
 pub struct Memory {
@@ -75,7 +75,7 @@ impl Memory {
         let is_append = matches!(op, Op::Append { .. });
         let result = self.apply(ticket, op);
         let first_failure = is_append && matches!(result, Err(StoreError::Full | StoreError::Failed(_)));
-        let failure_of = first_failure.then_some(log);
+        let failure_of = log.filter(|_| first_failure);
         self.done.push_back(Done { completion: Completion { ticket, result }, failure_of });
     }
 
@@ -94,8 +94,10 @@ impl Memory {
                 self.used_bytes -= freed_bytes;
                 Ok(Outcome::Trimmed { freed_bytes, kept })
             }
-            // Nothing outlives the process, so there is no next start to remember it for.
+            // Nothing outlives the process, so there is no next start to remember these for.
             Op::Configure { log, .. } => self.log(log).map(|_| Outcome::Configured),
+            Op::Forget { log, .. } => self.log(log).map(|_| Outcome::Forgotten),
+            Op::Put { .. } | Op::Drop { .. } => Ok(Outcome::Noted),
             Op::Remove { log } => {
                 let log = self.logs.remove(&log).ok_or(StoreError::NoSuchLog)?;
                 let freed_bytes = log.bytes();
@@ -176,13 +178,14 @@ impl Store for Memory {
         for mut pending in std::mem::take(&mut self.submitted) {
             let log = pending.op.log();
             let is_query = pending.op.is_query();
-            if pending.flushes_left == 0 && (is_query || !held.contains(&log)) {
+            let waits = log.is_some_and(|log| held.contains(&log));
+            if pending.flushes_left == 0 && (is_query || !waits) {
                 self.run(pending.ticket, pending.op);
                 continue;
             }
             pending.flushes_left = pending.flushes_left.saturating_sub(1);
             if !is_query {
-                held.insert(log);
+                held.extend(log);
             }
             self.submitted.push_back(pending);
         }

@@ -24,15 +24,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::ids::{Incarnation, Offset};
+use crate::base::ids::{Counter, Incarnation, Offset};
 use crate::base::names::TopicName;
 use crate::base::{Mono, Now, Wall};
 
 #[cfg(test)]
 mod contract;
+pub mod disk;
 pub mod entry;
 pub mod memory;
 
+pub use disk::Disk;
 pub use entry::{Content, Entry, NewEntry, Sender};
 pub use memory::Memory;
 
@@ -50,7 +52,8 @@ pub trait Store {
     /// Sets what was submitted going. An engine that gathers writes does so until here.
     fn flush(&mut self, now: Now);
 
-    /// When to call `flush` at the latest; `None` while nothing is under way.
+    /// When to call `flush` at the latest; `None` while nothing is under way, and while the
+    /// engine will wake its driver by itself.
     fn poll_timeout(&self) -> Option<Mono>;
 
     /// Whether an operation is under way: submitted, and not yet taken with `poll`.
@@ -61,6 +64,11 @@ pub trait Store {
 
     /// Bytes held, counted as the cap counts them.
     fn used_bytes(&self) -> u64;
+
+    /// Why nothing will be stored any more, however often it is tried: the process is to stop.
+    fn failure(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Which operation a completion belongs to.
@@ -113,6 +121,40 @@ pub enum Op {
     Remove {
         log: Incarnation,
     },
+    /// Forgets the counters of a publisher that will not come back. What it sent stays.
+    Forget {
+        log: Incarnation,
+        sender: u32,
+    },
+    /// Remembers a note in place of the one of the same key, if any.
+    Put {
+        note: Note,
+    },
+    /// Forgets a note; one that is not there is forgotten already.
+    Drop {
+        kind: NoteKind,
+        key: Vec<u8>,
+    },
+}
+
+/// What the broker remembers beside its logs: a value that only the broker understands. Notes
+/// are always kept as durably as the engine can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub kind: NoteKind,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// What a note is about; its number is what the disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoteKind {
+    /// A request to join a topic.
+    Request = 1,
+    /// A certificate that a client has shown.
+    Client = 2,
+    /// The number of the newest revocation list seen.
+    RevocationNumber = 3,
 }
 
 /// A place in a log that is not named by its offset.
@@ -151,6 +193,9 @@ pub enum Outcome {
     Removed {
         freed_bytes: u64,
     },
+    Forgotten,
+    /// Of Put and Drop.
+    Noted,
 }
 
 /// What a trim is to keep: whatever all of these allow.
@@ -179,14 +224,18 @@ pub struct Kept {
 /// Why an operation was not done; nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// The cap on bytes is reached.
+    /// The cap on bytes is reached, or the disk is full.
     Full,
     NoSuchLog,
     /// There is a log of this incarnation.
     Exists,
     /// An append to this log failed before this one, and the broker could not know yet.
     EarlierFailed,
-    /// The engine could not do it: a disk that is full or broken. In words, for the log file.
+    /// What is kept at this offset is not what was stored there, or is gone.
+    Damaged {
+        offset: Offset,
+    },
+    /// The engine could not do it: a disk that is broken. In words, for the log file.
     Failed(String),
 }
 
@@ -207,6 +256,15 @@ pub enum Durability {
     Disk,
 }
 
+/// Consecutive counters of a publisher that got consecutive offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first of them.
+    pub counter: Counter,
+    pub offset: Offset,
+    pub len: u64,
+}
+
 /// How much of a log is to be kept. The broker acts on it; the store only remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retain {
@@ -220,15 +278,17 @@ pub struct Retain {
 
 impl Op {
     /// The log that the operation is about.
-    pub fn log(&self) -> Incarnation {
+    pub fn log(&self) -> Option<Incarnation> {
         match *self {
+            Op::Put { .. } | Op::Drop { .. } => None,
             Op::Create { log, .. }
             | Op::Append { log, .. }
             | Op::Read { log, .. }
             | Op::Find { log, .. }
             | Op::Trim { log, .. }
             | Op::Configure { log, .. }
-            | Op::Remove { log } => log,
+            | Op::Forget { log, .. }
+            | Op::Remove { log } => Some(log),
         }
     }
 
@@ -245,6 +305,7 @@ impl fmt::Display for StoreError {
             StoreError::NoSuchLog => write!(f, "no such log"),
             StoreError::Exists => write!(f, "the log exists"),
             StoreError::EarlierFailed => write!(f, "an earlier append to the log failed"),
+            StoreError::Damaged { offset } => write!(f, "the entry at {offset} is damaged"),
             StoreError::Failed(why) => write!(f, "the store failed: {why}"),
         }
     }

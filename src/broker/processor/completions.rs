@@ -269,6 +269,8 @@ pub fn refuse_code(result: &Result<Outcome, StoreError>) -> RefuseCode {
         Err(StoreError::EarlierFailed) => RefuseCode::EarlierRefused,
         Err(StoreError::NoSuchLog) => RefuseCode::Deleted,
         Err(StoreError::Exists) => RefuseCode::Busy,
-        Err(StoreError::Full | StoreError::Failed(_)) | Ok(_) => RefuseCode::StorageFull,
+        Err(StoreError::Full | StoreError::Failed(_) | StoreError::Damaged { .. }) | Ok(_) => {
+            RefuseCode::StorageFull
+        }
     }
 }

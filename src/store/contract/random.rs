@@ -107,7 +107,7 @@ impl Run {
     }
 
     fn judge(&mut self, ticket: Ticket, op: &Op, result: Result<Outcome, StoreError>) {
-        let log = op.log();
+        let log = op.log().expect("the operations drawn are about logs");
         let known = self.models.contains_key(&log);
         match (op, result) {
             (Op::Create { records, .. }, Ok(Outcome::Created { entries })) => {

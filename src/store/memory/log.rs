@@ -10,7 +10,7 @@ use crate::base::Wall;
 use crate::base::ids::Offset;
 use crate::store::{Content, Entry, Find, Keep, Kept, LogSettings, NewEntry, Ticket};
 
-pub(super) struct Log {
+pub(in crate::store) struct Log {
     /// Both in the order of their offsets, which are also in the order of their times.
     records: Vec<Arc<Entry>>,
     messages: VecDeque<Arc<Entry>>,
@@ -23,11 +23,11 @@ pub(super) struct Log {
     /// Of the bodies of the messages.
     body_bytes: u64,
     /// Appends with a lower ticket fail: one before them did.
-    pub(super) refused_before: Ticket,
+    pub(in crate::store) refused_before: Ticket,
 }
 
 impl Log {
-    pub(super) fn new(settings: &LogSettings) -> Log {
+    pub(in crate::store) fn new(settings: &LogSettings) -> Log {
         Log {
             records: Vec::new(),
             messages: VecDeque::new(),
@@ -40,13 +40,30 @@ impl Log {
         }
     }
 
+    /// A log as it was when the process ended, of which only the records are left.
+    pub(in crate::store) fn restore(
+        settings: &LogSettings,
+        records: Vec<Arc<Entry>>,
+        next: Offset,
+        time: Wall,
+    ) -> Log {
+        let mut log = Log::new(settings);
+        log.bytes += records.iter().map(|record| record.bytes()).sum::<u64>();
+        Log { records, next, time, ..log }
+    }
+
+    /// The offset and the earliest time of the next entry.
+    pub(in crate::store) fn end(&self) -> (Offset, Wall) {
+        (self.next, self.time)
+    }
+
     /// Bytes of the log and all that it keeps.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::store) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Bytes that appending `entry` would add.
-    pub(super) fn cost(&self, entry: &NewEntry) -> u64 {
+    pub(in crate::store) fn cost(&self, entry: &NewEntry) -> u64 {
         let sender_bytes = match &entry.content {
             Content::Message { sender, .. } if !self.senders.contains_key(&sender.number) => sender.bytes(),
             _ => 0,
@@ -54,7 +71,7 @@ impl Log {
         entry.content.bytes() + sender_bytes
     }
 
-    pub(super) fn append(&mut self, new: NewEntry) -> Arc<Entry> {
+    pub(in crate::store) fn append(&mut self, new: NewEntry) -> Arc<Entry> {
         self.bytes += self.cost(&new);
         self.body_bytes += new.content.body_bytes();
         self.time = self.time.max(new.time);
@@ -71,7 +88,7 @@ impl Log {
     }
 
     /// Entries of `from..below`, up to `bytes_max` but at least one, and where to read on.
-    pub(super) fn read(
+    pub(in crate::store) fn read(
         &self,
         from: Offset,
         below: Offset,
@@ -91,7 +108,7 @@ impl Log {
         (entries, below.max(from))
     }
 
-    pub(super) fn find(&self, what: Find) -> Offset {
+    pub(in crate::store) fn find(&self, what: Find) -> Offset {
         let index = match what {
             Find::Since(time) => self.messages.partition_point(|m| m.time < time),
             Find::Last(count) => {
@@ -102,7 +119,7 @@ impl Log {
     }
 
     /// Drops the oldest messages that `keep` does not allow; returns the bytes that this frees.
-    pub(super) fn trim(&mut self, keep: &Keep) -> u64 {
+    pub(in crate::store) fn trim(&mut self, keep: &Keep) -> u64 {
         let before = self.bytes;
         while self.messages.front().is_some_and(|oldest| self.exceeds(keep, oldest)) {
             let Some(message) = self.messages.pop_front() else { break };
@@ -117,7 +134,7 @@ impl Log {
     }
 
     /// The messages that are kept.
-    pub(super) fn kept(&self) -> Kept {
+    pub(in crate::store) fn kept(&self) -> Kept {
         Kept {
             messages: self.messages.len() as u64,
             bytes: self.body_bytes,

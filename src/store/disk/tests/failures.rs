@@ -1,0 +1,94 @@
+//! A disk that is full, and one that fails.
+
+use super::*;
+
+/// Lets the file grow by so many pages only; SQLite then says what it says on a full disk.
+fn limit(store: &mut Waiting, more: i64) {
+    store.probe(move |database| {
+        let pages = schema::number(&database.connection, "page_count").expect("a number");
+        let most = (pages + more).to_string();
+        schema::pragma(&database.connection, "max_page_count", &most).expect("a good limit");
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_whole_transactions_and_recovers() {
+    let folder = folder();
+    let (mut store, _) = reopen(folder.path());
+    store.run(create(LOG, 1)).expect("there is room");
+    store.run_all((0..10).map(|counter| append(LOG, counter)));
+    let good = store.read_all(LOG).expect("it can be read");
+    let used = store.used_bytes();
+    limit(&mut store, 4);
+    let ops = [append(LOG, 10), append_of(LOG, 0, 11, 100_000), append(LOG, 12), create(Incarnation(9), 1)];
+    // One transaction, whatever the writer's speed: the queue is filled while it looks away.
+    let results = in_one_transaction(&mut store, ops);
+    assert_eq!(results[0], Err(StoreError::Full));
+    assert_eq!(results[1..3], [Err(StoreError::EarlierFailed), Err(StoreError::EarlierFailed)]);
+    assert_eq!(results[3], Err(StoreError::Full), "nothing half done");
+    assert_eq!(store.used_bytes(), used);
+    assert_eq!(store.read_all(LOG).expect("readers go on"), good);
+    assert_eq!(store.disk.failure(), None);
+
+    // What makes room goes, though it stood among what did not.
+    let ops = [append_of(LOG, 0, 10, 100_000), trim(LOG, 3), append(LOG, 11)];
+    let results = in_one_transaction(&mut store, ops);
+    assert_eq!(results[0], Err(StoreError::Full));
+    assert!(matches!(results[1], Ok(Outcome::Trimmed { kept, .. }) if kept.messages == 3), "{results:?}");
+    assert_eq!(results[2], Err(StoreError::EarlierFailed));
+
+    limit(&mut store, 1000);
+    let Ok(Outcome::Appended { entry }) = store.run(append(LOG, 10)) else { panic!("there is room again") };
+    assert_eq!(entry.offset, Offset(11), "no hole");
+    let all = store.read_all(LOG).expect("it can be read");
+    drop(store);
+    let (mut store, contents) = reopen(folder.path());
+    assert_eq!(contents.logs.len(), 1);
+    assert_eq!(contents.logs[0].publishers[0].next, Counter(11));
+    assert_eq!(store.read_all(LOG).expect("it can be read"), all);
+}
+
+/// Submits while the writer is held up, so that it finds all of it at once.
+fn in_one_transaction<const N: usize>(store: &mut Waiting, ops: [Op; N]) -> Vec<Result<Outcome, StoreError>> {
+    let (going, go) = channel::<()>();
+    let hold = move |_: &mut Database| go.recv().expect("the test lets go");
+    store.disk.outgoing.push_back(Job::Probe(Box::new(hold)));
+    let tickets = ops.map(|op| store.submit(op));
+    store.disk.flush(Now { mono: Mono(0), wall: Wall(0) });
+    going.send(()).expect("the writer waits");
+    let mut results = HashMap::new();
+    while store.wants_io() {
+        store.flush(Now { mono: Mono(0), wall: Wall(0) });
+        // Nothing is taken before all has come, or the failure would count as seen.
+        if store.disk.done.len() == N {
+            results.extend(std::iter::from_fn(|| store.poll()).map(|done| (done.ticket, done.result)));
+        }
+    }
+    tickets.iter().map(|ticket| results.remove(ticket).expect("it has completed")).collect()
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_stored_any_more() {
+    let folder = folder();
+    let (mut store, _) = reopen(folder.path());
+    store.run(create(LOG, 1)).expect("there is room");
+    store.run(append(LOG, 0)).expect("there is room");
+    let good = store.read_all(LOG).expect("it can be read");
+    store.probe(|database| database.fail_commit = true);
+    let failed = store.run_all([append(LOG, 1), append(LOG, 2)]);
+    assert!(failed.iter().all(|result| matches!(result, Err(StoreError::Failed(_)))), "{failed:?}");
+    let why = store.disk.failure().expect("it is told").to_owned();
+    assert!(why.contains("I/O error"), "{why}");
+    // The disk works again, and is not trusted.
+    store.probe(|database| database.fail_commit = false);
+    let commits = store.probe(|database| database.commits);
+    for op in [append(LOG, 1), trim(LOG, 1), create(Incarnation(2), 1), Op::Remove { log: LOG }] {
+        assert!(matches!(store.run(op), Err(StoreError::Failed(_))));
+    }
+    assert!(store.read_all(LOG).is_err());
+    assert_eq!(store.probe(|database| database.commits), commits);
+    drop(store);
+    let (mut store, _) = reopen(folder.path());
+    assert_eq!(store.read_all(LOG).expect("it can be read"), good, "what was answered is there");
+    assert_eq!(store.disk.failure(), None);
+}
