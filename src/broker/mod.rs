@@ -30,6 +30,7 @@ use std::time::Duration;
 use slab::Slab;
 
 pub use self::config::{BrokerConfig, Identity};
+pub use self::processor::RestoreFault;
 
 use self::admission::Admission;
 use self::connection::{Connection, State};
@@ -43,7 +44,7 @@ use crate::base::limits::{
 use crate::base::{Entropy, Mono, Now};
 use crate::crypto::cert::{CertFault, Role, Trust};
 use crate::session::budget::RsaBudget;
-use crate::store::Store;
+use crate::store::{Contents, Store};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::CloseCode;
 
@@ -129,6 +130,16 @@ impl Broker {
             #[cfg(any(test, feature = "testing"))]
             liar: None,
         }
+    }
+
+    /// Takes over what the store had at its start. To be called once, before anything else.
+    pub fn restore(&mut self, contents: Contents, now: Now) -> Result<(), RestoreFault> {
+        self.processor.restore(contents, now)
+    }
+
+    /// Why nothing will be stored any more: the process is to stop, and answers nothing more.
+    pub fn store_failure(&self) -> Option<&str> {
+        self.processor.store_failure()
     }
 
     /// Makes a client known that has not connected yet, from its certificate in DER.

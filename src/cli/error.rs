@@ -23,6 +23,8 @@ pub enum Exit {
     Integrity = 7,
     /// As of `timeout` in mosquitto_sub.
     TimedOut = 27,
+    /// A disk has failed (EX_IOERR of sysexits): nothing more can be kept.
+    Disk = 74,
 }
 
 /// A failure as it is shown: problem first, then what mends it.

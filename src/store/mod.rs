@@ -28,12 +28,14 @@ use crate::base::ids::{Counter, Incarnation, Offset};
 use crate::base::names::TopicName;
 use crate::base::{Mono, Now, Wall};
 
+pub mod contents;
 #[cfg(test)]
 mod contract;
 pub mod disk;
 pub mod entry;
 pub mod memory;
 
+pub use contents::{Contents, Stored, StoredPublisher};
 pub use disk::Disk;
 pub use entry::{Content, Entry, NewEntry, Sender};
 pub use memory::Memory;

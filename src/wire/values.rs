@@ -106,6 +106,8 @@ codes! {
         Closed = 21,
         /// Only the owner, or an admin, may do this; the text says who.
         NotAllowed = 22,
+        /// What the broker has on disk at this place is not what was stored; it serves none of it.
+        Damaged = 23,
     }
 }
 
@@ -376,6 +378,7 @@ impl fmt::Display for RefuseCode {
             RefuseCode::Denied => "the topic's owner or an admin said no",
             RefuseCode::Closed => "the topic takes nobody who asks",
             RefuseCode::NotAllowed => "not yours to do",
+            RefuseCode::Damaged => "damaged on the broker's disk",
             RefuseCode::EarlierRefused => "an earlier message was refused",
         })
     }

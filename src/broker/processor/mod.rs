@@ -21,6 +21,7 @@ mod ownership;
 mod publish;
 mod publishers;
 mod requests;
+mod restore;
 mod rotation;
 mod seat;
 mod topic;
@@ -45,6 +46,7 @@ use crate::wire::values::{RefuseCode, Retention};
 
 pub use self::commands::Handled;
 pub use self::delivery::Outgoing;
+pub use self::restore::RestoreFault;
 pub use self::seat::{Peer, Seat};
 
 pub struct Processor {
@@ -264,6 +266,10 @@ impl Processor {
                 self.answer(id, BrokerFrame::CrlChanged { number });
             }
         }
+    }
+
+    pub fn store_failure(&self) -> Option<&str> {
+        self.store.failure()
     }
 
     pub fn crl_number(&self) -> u64 {

@@ -148,6 +148,7 @@ pub fn nowhere(names: &[Name], topics: usize) -> String {
 /// Of two failures the one that should be heard of first.
 pub fn worse(one: Option<CliError>, other: CliError) -> CliError {
     let rank = |error: &CliError| match error.exit() {
+        Exit::Disk => 8,
         Exit::Integrity => 7,
         Exit::Refused => 6,
         Exit::Unreachable => 5,

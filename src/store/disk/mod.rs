@@ -25,7 +25,7 @@ use self::folder::Folder;
 use self::job::{Done, Job, Report};
 use self::volatile::Volatiles;
 use self::writer::Writer;
-use super::{Completion, Durability, Op, Store, StoreError, Ticket};
+use super::{Completion, Contents, Durability, Op, Store, StoreError, Ticket};
 use crate::base::ids::Incarnation;
 use crate::base::{Mono, Now};
 
@@ -47,7 +47,6 @@ mod writer;
 mod tests;
 
 pub use self::fault::OpenError;
-pub use self::start::{Contents, Stored, StoredPublisher};
 
 /// Logs in a folder of their own.
 pub struct Disk {

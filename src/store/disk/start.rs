@@ -8,44 +8,8 @@ use rusqlite::{Connection, Row};
 use super::database::{Change, Database, Numbers};
 use super::fault::Fault;
 use super::rows::{self, INDEX_MAX, Log, Publisher, RECORD_COLUMNS, place};
-use crate::base::Wall;
-use crate::base::ids::{Counter, Incarnation, Offset};
-use crate::store::{Durability, Entry, Kept, LogSettings, Note, Run, Sender};
-
-/// All that a database has but messages.
-#[derive(Debug)]
-pub struct Contents {
-    pub logs: Vec<Stored>,
-    pub notes: Vec<Note>,
-}
-
-/// A log as it is at a start.
-#[derive(Debug)]
-pub struct Stored {
-    pub log: Incarnation,
-    pub settings: LogSettings,
-    /// Membership records, with certificates and wraps: the chain is made of them.
-    pub records: Vec<Arc<Entry>>,
-    /// The offset and the earliest time of the next entry. In a log of RAM it lies beyond all
-    /// offsets that were ever given out.
-    pub next: Offset,
-    pub time: Wall,
-    pub kept: Kept,
-    pub publishers: Vec<StoredPublisher>,
-    /// The lowest number that no sender has had.
-    pub next_sender: u32,
-}
-
-/// A publisher that has not been forgotten.
-#[derive(Debug)]
-pub struct StoredPublisher {
-    pub sender: Arc<Sender>,
-    /// The counter that is stored next.
-    pub next: Counter,
-    pub last_publish: Wall,
-    /// The offsets of the last counters.
-    pub runs: Vec<Run>,
-}
+use crate::base::ids::Offset;
+use crate::store::{Contents, Durability, Entry, Note, Run, Stored, StoredPublisher};
 
 impl Database {
     pub(super) fn load(connection: Connection, bytes_max: u64) -> Result<(Database, Contents), Fault> {

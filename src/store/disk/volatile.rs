@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use super::apply::RESERVED;
 use super::job::{Done, Job};
-use super::start::Stored;
 use crate::base::Wall;
 use crate::base::ids::{Incarnation, Offset};
 use crate::store::memory::log::Log;
-use crate::store::{Completion, Durability, Entry, NewEntry, Op, Outcome, StoreError, Ticket};
+use crate::store::{Completion, Durability, Entry, NewEntry, Op, Outcome, StoreError, Stored, Ticket};
 
 /// All logs of RAM.
 pub(super) struct Volatiles {
