@@ -9,7 +9,7 @@
 //! link        handshake, records, keepalive, end and return
 //! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, senders, delivery
 //!                                    ├─ publish    answers, what is sent when ── publishing, signing
-//!                                    ├─ subscribe  filters, topics, resumption
+//!                                    ├─ subscribe  filters, topics, resumption ── resume  over runs
 //!                                    ├─ create     certificates, first records
 //!                                    ├─ amend      who comes, who leaves, new epochs
 //!                                    ├─ requests   who asks to join ── watch  answering by itself
@@ -39,6 +39,7 @@ mod receive;
 mod records;
 pub mod request;
 mod requests;
+mod resume;
 #[cfg(any(test, feature = "testing"))]
 mod secrets;
 mod senders;
@@ -81,6 +82,7 @@ pub use event::{
 pub use event::{Members, Message, Notice, Opened, Request, Skipped};
 pub use failure::{Disconnect, Failure, IntegrityFault};
 pub use request::{CreateRequest, Full, GrantAs, History, Join, MemberChoice, Ticket};
+pub use resume::Stand;
 
 /// What a caller may choose.
 #[derive(Clone, Debug)]

@@ -35,7 +35,7 @@ Examples:
   sealmq sub -t home/kitchen                       all past messages, then new ones
   sealmq sub -t 'home/+/temperature' -v --from since=2h -e
   sealmq sub home/door --wait                      ask to join, and wait until you are let in
-  sealmq sub -t home/kitchen -C 1 -W 10            one message, or exit code 27 after 10 s
+  sealmq sub -t 'ci/#' -J --resume archive >> ci.jsonl    goes on where it stopped, each time
   sealmq sub -t 'home/#' -F '%I %s %t: %p'         time, sender, topic and payload
   sealmq sub -t 'home/#' -J | jq .payload          one JSON object a line";
 
@@ -102,6 +102,15 @@ Examples:
   sealmq forget home/door                          the next time counts as the first
 
 Whoever forgets a topic takes its owner on the broker's word once more; `sub --owner NAME` insists.";
+
+pub const RESUME: &str = "\
+Examples:
+  sealmq resume                                    all names, their topics, and the next offset of each
+  sealmq resume archive
+  sealmq resume archive --forget                   the next time begins where --from says
+
+A place is noted behind each message. Killed, `sub --resume` prints at most one message again, and leaves none
+out. After a power cut it prints again what came in the last second or two.";
 
 pub const STEWARD: &str = "\
 Examples:

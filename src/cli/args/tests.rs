@@ -45,6 +45,7 @@ fn every_example_parses() {
         examples::RETENTION,
         examples::DELETE,
         examples::FORGET,
+        examples::RESUME,
         examples::STEWARD,
         examples::PING,
         examples::FINGERPRINT,
