@@ -19,6 +19,7 @@ pub mod pinfile;
 mod remedies;
 pub mod resume;
 pub mod shell;
+pub mod spool;
 pub mod state;
 pub mod surroundings;
 pub mod system;

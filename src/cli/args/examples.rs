@@ -27,8 +27,13 @@ Examples:
   sealmq pub -t ci/log -f build.log                a file as one message
   journalctl -f | sealmq pub -t host/journal -l    a message a line, as they come
   date | sealmq pub -t now -s -v                   all of the input; prints the offset it got
+  sensor | sealmq pub -t home/kitchen -l --spool ~/.spool   kept on this disk until it is answered
+  sealmq pub -t home/kitchen --spool ~/.spool --flush       send what waits there
 
-It exits with 0 only when the broker has answered every message; else it says how many.";
+It exits with 0 only when the broker has answered every message; else it says how many. With --spool, code 3 means
+that the broker is away and the rest waits in DIR: sealed to your own key, and sent by the next `pub` to the
+topic with that DIR. A message that was sent more than a day ago and not answered may be there already: the
+broker remembers no longer. It is sent again, and that is said; --strict stops instead.";
 
 pub const SUB: &str = "\
 Examples:

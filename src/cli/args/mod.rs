@@ -332,6 +332,8 @@ pub struct Publish {
     pub topic: TopicName,
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub spool: SpoolArgs,
     /// Print topic and offset of each message once it is stored
     #[arg(short, long)]
     pub verbose: bool,
@@ -362,6 +364,30 @@ pub struct Source {
     /// Send one empty message
     #[arg(short, long)]
     pub null_message: bool,
+    /// Send what waits in the spool, nothing new
+    #[arg(long, requires = "folder")]
+    pub flush: bool,
+}
+
+/// Messages on the publisher's own disk until they are answered.
+#[derive(Debug, clap::Args)]
+pub struct SpoolArgs {
+    /// Keep messages in this folder until they are answered, and send first what waits there: nothing is lost or
+    /// sent twice if this program or the broker dies; without a broker they wait
+    #[arg(long = "spool", value_name = "DIR", id = "folder", help_heading = "Spool")]
+    pub folder: Option<PathBuf>,
+    /// How much may wait there
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = units::bytes,
+        help_heading = "Spool"
+    )]
+    pub spool_max: u64,
+    /// Stop with exit code 7 rather than send again what the broker may have: it remembers for a day
+    #[arg(long, requires = "folder", help_heading = "Spool")]
+    pub strict: bool,
 }
 
 /// `sub`.
