@@ -142,8 +142,7 @@ pub fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
 }
 
 fn replace(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
-    let temporary =
-        write_temporary(path, text.as_bytes(), mode).map_err(|e| cannot("write", path, &e))?;
+    let temporary = write_temporary(path, text.as_bytes(), mode).map_err(|e| cannot("write", path, &e))?;
     put_in_place(&temporary, path)
 }
 

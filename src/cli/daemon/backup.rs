@@ -71,16 +71,19 @@ fn in_the_way(file: &Path) -> CliError {
 fn not_made(data: &Path, file: &Path, error: BackupError) -> CliError {
     match error {
         BackupError::NoDatabase { .. } => {
-            CliError::other(format!("there is no {}", data.join(storage::DATABASE).display()))
-                .remedy("name the folder that the broker keeps its topics in: --data DIR, or -c FILE as it has")
+            CliError::other(format!("there is no {}", data.join(storage::DATABASE).display())).remedy(
+                "name the folder that the broker keeps its topics in: --data DIR, or -c FILE as it has",
+            )
         }
         BackupError::Exists { .. } => in_the_way(file),
         BackupError::File { error, .. } => keyfiles::cannot("write", file, &error),
         BackupError::Full { .. } => CliError::other(format!("there is no room for {}", file.display()))
             .remedy("make room (`df -h` shows how much there is), or name a file on another disk"),
         BackupError::Source(error) => storage::not_opened(data, &error),
-        BackupError::Bad(why) => CliError::new(Exit::Integrity, format!("the copy cannot be read back: {why}"))
-            .remedy("try again; if it happens again, a disk or the memory of this computer is failing"),
+        BackupError::Bad(why) => {
+            CliError::new(Exit::Integrity, format!("the copy cannot be read back: {why}"))
+                .remedy("try again; if it happens again, a disk or the memory of this computer is failing")
+        }
     }
 }
 
@@ -96,7 +99,11 @@ mod tests {
         let damaged = vec![DamagedTopic { name, messages: 2 }];
         let report = BackupReport { bytes: 4096, topics: 3, messages: 7, damaged };
         let text = told(Path::new("my copy.db"), &report);
-        for expected in ["3 topics, 7 messages, 4 KiB", "home/door: 2 messages are damaged", "cp 'my copy.db' NEW/sealmq.db"] {
+        for expected in [
+            "3 topics, 7 messages, 4 KiB",
+            "home/door: 2 messages are damaged",
+            "cp 'my copy.db' NEW/sealmq.db",
+        ] {
             assert!(text.contains(expected), "{expected:?} is not in {text}");
         }
     }

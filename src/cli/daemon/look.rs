@@ -42,7 +42,8 @@ pub fn look(storage: &Storage) -> Result<String, CliError> {
         }
     };
     let mode = about.permissions().mode() & 0o777;
-    let open_to = if mode & 0o077 == 0 { String::new() } else { format!(", mode {mode:o} (a start makes it 700)") };
+    let open_to =
+        if mode & 0o077 == 0 { String::new() } else { format!(", mode {mode:o} (a start makes it 700)") };
     Ok(format!("{shown}, {found}{open_to}{}", in_use(folder).map_err(|e| failed(folder, e))?))
 }
 
@@ -55,7 +56,8 @@ fn version(file: &mut File) -> io::Result<Result<String, OpenError>> {
         // Its first pages may still be in the write-ahead log.
         return Ok(Ok("a database that is empty or was just made".to_owned()));
     }
-    let number = |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);
+    let number =
+        |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);
     let (Some(version), Some(application)) = (number(60), number(68)) else {
         return Ok(Err(OpenError::Damaged("the file is cut short".into())));
     };

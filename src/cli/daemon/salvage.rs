@@ -48,7 +48,8 @@ fn keep_crl_number(old: &Path, new: &Path) -> Result<(), CliError> {
 
 /// Whether all that was answered is there.
 fn is_whole(report: &SalvageReport) -> bool {
-    let lost = report.lost_topics.len() as u64 + report.lost_notes + report.nameless_topics + report.bad_frames;
+    let lost =
+        report.lost_topics.len() as u64 + report.lost_notes + report.nameless_topics + report.bad_frames;
     lost == 0 && report.topics.iter().all(is_good)
 }
 
@@ -106,8 +107,11 @@ fn in_json(report: &SalvageReport) -> String {
         .topics
         .iter()
         .map(|topic| {
-            let lost: Vec<_> =
-                topic.lost.iter().map(|(from, to)| json!({ "from": from.0, "to": to.0.saturating_sub(1) })).collect();
+            let lost: Vec<_> = topic
+                .lost
+                .iter()
+                .map(|(from, to)| json!({ "from": from.0, "to": to.0.saturating_sub(1) }))
+                .collect();
             json!({
                 "topic": topic.name.as_str(),
                 "messages": topic.messages,
@@ -184,7 +188,9 @@ mod tests {
         report.bad_frames = 4;
         assert!(!is_whole(&report));
         let text = in_words(&report);
-        for expected in ["LOST 4 messages: offsets 7, 10-12\n", "counters of 1 publishers", "c: LOST", "4 pages"] {
+        for expected in
+            ["LOST 4 messages: offsets 7, 10-12\n", "counters of 1 publishers", "c: LOST", "4 pages"]
+        {
             assert!(text.contains(expected), "{expected:?} is not in {text}");
         }
         let value: serde_json::Value = serde_json::from_str(&in_json(&report)).expect("it is JSON");

@@ -52,6 +52,7 @@ mod tests;
 pub use self::backup::{BackupError, BackupReport, DamagedTopic, backup};
 pub use self::fault::OpenError;
 pub use self::salvage::{LostTopic, SalvageError, SalvageReport, SalvagedTopic, salvage};
+pub use self::schema::{APPLICATION_ID, SCHEMA_VERSION};
 pub use self::wal::Recovered;
 
 /// Logs in a folder of their own.

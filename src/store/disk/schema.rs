@@ -170,7 +170,9 @@ fn expected() -> Result<Vec<String>, Fault> {
 }
 
 /// "SmQd", where file(1) and others look for it.
-const APPLICATION_ID: i64 = 0x536d_5164;
+pub const APPLICATION_ID: i64 = 0x536d_5164;
+/// The newest version that this program knows.
+pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 /// Who opens the write-ahead log first reads all of it, and the others wait.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// All sentences that there are.
