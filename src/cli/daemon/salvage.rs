@@ -1,7 +1,6 @@
 //! `sealmqd salvage`: what is good of a damaged database, in a new data folder; and in words, or in
 //! JSON, what is not.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::json;
