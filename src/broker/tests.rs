@@ -4,6 +4,7 @@ mod ending;
 mod harness;
 mod limits;
 mod membership;
+mod peer;
 mod requests;
 mod rotation;
 mod topics;
