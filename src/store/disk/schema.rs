@@ -58,8 +58,9 @@ CREATE TABLE notes (
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(Fault::from)?;
-    configure(&connection).map_err(Fault::from)?;
+    // One that is not ours is refused before anything is written to it.
     let done = version(&connection, tables(&connection)?.is_empty())?;
+    configure(&connection).map_err(Fault::from)?;
     migrate(&mut connection, STEPS, done).map_err(Fault::from)?;
     check_tables(&connection)?;
     Ok(connection)
