@@ -1,8 +1,10 @@
 mod certificates;
 mod connections;
+mod ending;
 mod harness;
 mod limits;
 mod membership;
+mod peer;
 mod requests;
 mod rotation;
 mod topics;
