@@ -10,7 +10,11 @@ use crate::base::ids::{Counter, Epoch, Fingerprint, Offset};
 use crate::store::entry::Wraps;
 use crate::store::{Content, Entry, Sender};
 
-pub(in crate::store::disk) fn write_entry(connection: &Connection, log: &Log, entry: &Entry) -> Result<(), Fault> {
+pub(in crate::store::disk) fn write_entry(
+    connection: &Connection,
+    log: &Log,
+    entry: &Entry,
+) -> Result<(), Fault> {
     let place = log.place(entry.offset.0)?;
     let checksum = entry_checksum(log.id, place, entry);
     match &entry.content {
@@ -82,7 +86,8 @@ fn checked(
     Ok(entry)
 }
 
-pub(in crate::store::disk) const MESSAGE_COLUMNS: &str = "place, time, sender, epoch, counter, sha256, checksum, body";
+pub(in crate::store::disk) const MESSAGE_COLUMNS: &str =
+    "place, time, sender, epoch, counter, sha256, checksum, body";
 pub(in crate::store::disk) const RECORD_COLUMNS: &str = "place, time, record, certificate, wraps, checksum";
 
 fn bad_entry(place: i64) -> Fault {
@@ -154,4 +159,9 @@ fn wraps_from_bytes(mut bytes: &[u8]) -> Option<Wraps> {
         bytes = rest;
     }
     Some(wraps.into())
+}
+
+/// How long the body is of a message as [`MESSAGE_COLUMNS`] gives it, good or not.
+pub(in crate::store::disk) fn body_bytes(row: &Row<'_>) -> u64 {
+    blob(row, 7).map_or(0, |body| body.len() as u64)
 }

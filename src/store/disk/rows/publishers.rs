@@ -19,9 +19,15 @@ pub(in crate::store::disk) struct Publisher {
     pub(in crate::store::disk) last: Wall,
     /// Until the broker says to forget it.
     pub(in crate::store::disk) remembered: bool,
+    /// How many rows of runs there are.
+    pub(in crate::store::disk) runs: u64,
 }
 
-pub(in crate::store::disk) fn write_sender(connection: &Connection, log: &Log, sender: &Sender) -> Result<(), Fault> {
+pub(in crate::store::disk) fn write_sender(
+    connection: &Connection,
+    log: &Log,
+    sender: &Sender,
+) -> Result<(), Fault> {
     let place = log.place(u64::from(sender.number))?;
     let mut statement = connection.prepare_cached("INSERT INTO senders VALUES (?,?,?,?,?,?,?)")?;
     statement.execute(params![
@@ -37,7 +43,11 @@ pub(in crate::store::disk) fn write_sender(connection: &Connection, log: &Log, s
 }
 
 /// The sender of this number; it is there while a message of it is, or its counters are.
-pub(in crate::store::disk) fn read_sender(connection: &Connection, log: &Log, number: u32) -> Result<Arc<Sender>, Fault> {
+pub(in crate::store::disk) fn read_sender(
+    connection: &Connection,
+    log: &Log,
+    number: u32,
+) -> Result<Arc<Sender>, Fault> {
     let place = log.place(u64::from(number))?;
     let mut statement = connection.prepare_cached(
         "SELECT place, publisher, fingerprint, name, delegation, certificate, checksum \
@@ -45,9 +55,15 @@ pub(in crate::store::disk) fn read_sender(connection: &Connection, log: &Log, nu
     )?;
     let mut rows = statement.query([place])?;
     let bad = || Fault::Damaged(format!("the sender {number} of log {}", log.number));
-    let row = rows.next()?.ok_or_else(bad)?;
+    sender_from(rows.next()?.ok_or_else(bad)?, log)
+}
+
+/// From `place, publisher, fingerprint, name, delegation, certificate, checksum`.
+pub(in crate::store::disk) fn sender_from(row: &Row<'_>, log: &Log) -> Result<Arc<Sender>, Fault> {
+    let place: i64 = row.get(0)?;
+    let bad = || Fault::Damaged(format!("the sender {} of log {}", index(place), log.number));
     let sender = Sender {
-        number,
+        number: u32::try_from(index(place)).map_err(|_| bad())?,
         publisher: PublisherId(row.get(1)?),
         fingerprint: Fingerprint(row.get(2)?),
         name: Name::parse(&row.get::<_, String>(3)?).map_err(|_| bad())?,
@@ -71,22 +87,28 @@ fn sender_checksum(log: Incarnation, place: i64, sender: &Sender) -> i64 {
 }
 
 impl Publisher {
-    pub(in crate::store::disk) fn write(&self, connection: &Connection, log: &Log, number: u32) -> Result<(), Fault> {
+    pub(in crate::store::disk) fn write(
+        &self,
+        connection: &Connection,
+        log: &Log,
+        number: u32,
+    ) -> Result<(), Fault> {
         let place = log.place(u64::from(number))?;
         let mut statement =
-            connection.prepare_cached("INSERT OR REPLACE INTO publishers VALUES (?,?,?,?,?,?)")?;
+            connection.prepare_cached("INSERT OR REPLACE INTO publishers VALUES (?,?,?,?,?,?,?)")?;
         statement.execute(params![
             place,
             self.kept as i64,
             self.next.0 as i64,
             self.last.0 as i64,
             self.remembered,
+            self.runs as i64,
             self.checksum(log.id, place),
         ])?;
         Ok(())
     }
 
-    /// From `place, kept, next, last, remembered, checksum`.
+    /// From `place, kept, next, last, remembered, runs, checksum`.
     pub(in crate::store::disk) fn read(row: &Row<'_>, log: &Log) -> Result<(u32, Publisher), Fault> {
         let place: i64 = row.get(0)?;
         let publisher = Publisher {
@@ -94,9 +116,10 @@ impl Publisher {
             next: Counter(number(row, 2)?),
             last: Wall(number(row, 3)?),
             remembered: row.get(4)?,
+            runs: number(row, 5)?,
         };
         match u32::try_from(index(place)) {
-            Ok(number) if publisher.checksum(log.id, place) == row.get::<_, i64>(5)? => {
+            Ok(number) if publisher.checksum(log.id, place) == row.get::<_, i64>(6)? => {
                 Ok((number, publisher))
             }
             _ => Err(Fault::Damaged(format!("the publisher {} of log {}", index(place), log.number))),
@@ -105,21 +128,27 @@ impl Publisher {
 
     fn checksum(&self, log: Incarnation, place: i64) -> i64 {
         let sum = Sum::new("publishers", log, place).number(self.kept).number(self.next.0);
-        sum.number(self.last.0).number(u64::from(self.remembered)).end()
+        sum.number(self.last.0).number(u64::from(self.remembered)).number(self.runs).end()
     }
 }
 
-pub(in crate::store::disk) fn write_run(connection: &Connection, log: &Log, number: u32, run: &Run) -> Result<(), Fault> {
+/// In place of the one that begins with the same counter; whether there was none.
+pub(in crate::store::disk) fn write_run(
+    connection: &Connection,
+    log: &Log,
+    number: u32,
+    run: &Run,
+) -> Result<bool, Fault> {
     let place = log.place(u64::from(number))?;
-    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?)")?;
-    statement.execute(params![
-        place,
-        run.counter.0 as i64,
-        run.offset.0 as i64,
-        run.len as i64,
-        run_checksum(log.id, place, run),
-    ])?;
-    Ok(())
+    let (counter, checksum) = (run.counter.0 as i64, run_checksum(log.id, place, run));
+    let values = params![place, counter, run.offset.0 as i64, run.len as i64, checksum];
+    let update =
+        "UPDATE runs SET start = ?3, length = ?4, checksum = ?5 WHERE publisher = ?1 AND counter = ?2";
+    if connection.prepare_cached(update)?.execute(values)? > 0 {
+        return Ok(false);
+    }
+    connection.prepare_cached("INSERT INTO runs VALUES (?,?,?,?,?)")?.execute(values)?;
+    Ok(true)
 }
 
 /// From `publisher, counter, start, length, checksum`.
