@@ -11,9 +11,17 @@ use crate::store::StoreError;
 /// Why the database was not opened.
 #[derive(Debug)]
 pub enum OpenError {
-    File { path: PathBuf, error: io::Error },
-    Locked { path: PathBuf },
-    Newer { found: i64, known: i64 },
+    File {
+        path: PathBuf,
+        error: io::Error,
+    },
+    Locked {
+        path: PathBuf,
+    },
+    Newer {
+        found: i64,
+        known: i64,
+    },
     NotOurs,
     Damaged(String),
     Full,

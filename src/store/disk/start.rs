@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
 
-use super::database::{Change, Database, Numbers};
 use super::Opening;
+use super::database::{Change, Database, Numbers};
 use super::fault::Fault;
 use super::rows::{self, INDEX_MAX, Log, Publisher, RECORD_COLUMNS, place};
 use crate::base::ids::Offset;
@@ -20,7 +20,8 @@ impl Database {
     ) -> Result<(Database, Contents), Fault> {
         let (mut logs, mut stored) = (HashMap::new(), Vec::new());
         let mut used_bytes = 0_u64;
-        let logs_all = connection.query_row("SELECT count(*) FROM logs", [], |row| row.get::<_, i64>(0))? as u64;
+        let logs_all =
+            connection.query_row("SELECT count(*) FROM logs", [], |row| row.get::<_, i64>(0))? as u64;
         let mut statement = connection.prepare("SELECT * FROM logs ORDER BY number")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

@@ -10,7 +10,11 @@ use crate::base::ids::{Counter, Epoch, Fingerprint, Offset};
 use crate::store::entry::Wraps;
 use crate::store::{Content, Entry, Sender};
 
-pub(in crate::store::disk) fn write_entry(connection: &Connection, log: &Log, entry: &Entry) -> Result<(), Fault> {
+pub(in crate::store::disk) fn write_entry(
+    connection: &Connection,
+    log: &Log,
+    entry: &Entry,
+) -> Result<(), Fault> {
     let place = log.place(entry.offset.0)?;
     let checksum = entry_checksum(log.id, place, entry);
     match &entry.content {
@@ -82,7 +86,8 @@ fn checked(
     Ok(entry)
 }
 
-pub(in crate::store::disk) const MESSAGE_COLUMNS: &str = "place, time, sender, epoch, counter, sha256, checksum, body";
+pub(in crate::store::disk) const MESSAGE_COLUMNS: &str =
+    "place, time, sender, epoch, counter, sha256, checksum, body";
 pub(in crate::store::disk) const RECORD_COLUMNS: &str = "place, time, record, certificate, wraps, checksum";
 
 fn bad_entry(place: i64) -> Fault {

@@ -21,7 +21,11 @@ pub(in crate::store::disk) struct Publisher {
     pub(in crate::store::disk) remembered: bool,
 }
 
-pub(in crate::store::disk) fn write_sender(connection: &Connection, log: &Log, sender: &Sender) -> Result<(), Fault> {
+pub(in crate::store::disk) fn write_sender(
+    connection: &Connection,
+    log: &Log,
+    sender: &Sender,
+) -> Result<(), Fault> {
     let place = log.place(u64::from(sender.number))?;
     let mut statement = connection.prepare_cached("INSERT INTO senders VALUES (?,?,?,?,?,?,?)")?;
     statement.execute(params![
@@ -37,7 +41,11 @@ pub(in crate::store::disk) fn write_sender(connection: &Connection, log: &Log, s
 }
 
 /// The sender of this number; it is there while a message of it is, or its counters are.
-pub(in crate::store::disk) fn read_sender(connection: &Connection, log: &Log, number: u32) -> Result<Arc<Sender>, Fault> {
+pub(in crate::store::disk) fn read_sender(
+    connection: &Connection,
+    log: &Log,
+    number: u32,
+) -> Result<Arc<Sender>, Fault> {
     let place = log.place(u64::from(number))?;
     let mut statement = connection.prepare_cached(
         "SELECT place, publisher, fingerprint, name, delegation, certificate, checksum \
@@ -71,7 +79,12 @@ fn sender_checksum(log: Incarnation, place: i64, sender: &Sender) -> i64 {
 }
 
 impl Publisher {
-    pub(in crate::store::disk) fn write(&self, connection: &Connection, log: &Log, number: u32) -> Result<(), Fault> {
+    pub(in crate::store::disk) fn write(
+        &self,
+        connection: &Connection,
+        log: &Log,
+        number: u32,
+    ) -> Result<(), Fault> {
         let place = log.place(u64::from(number))?;
         let mut statement =
             connection.prepare_cached("INSERT OR REPLACE INTO publishers VALUES (?,?,?,?,?,?)")?;
@@ -109,7 +122,12 @@ impl Publisher {
     }
 }
 
-pub(in crate::store::disk) fn write_run(connection: &Connection, log: &Log, number: u32, run: &Run) -> Result<(), Fault> {
+pub(in crate::store::disk) fn write_run(
+    connection: &Connection,
+    log: &Log,
+    number: u32,
+    run: &Run,
+) -> Result<(), Fault> {
     let place = log.place(u64::from(number))?;
     let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?)")?;
     statement.execute(params![
