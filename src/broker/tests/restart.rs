@@ -12,7 +12,7 @@ use crate::base::ids::{Fingerprint, Offset, TopicHandle};
 use crate::base::limits::REQUEST_LIFETIME;
 use crate::base::names::TopicName;
 use crate::broker::Broker;
-use crate::chain::Role;
+use crate::chain::{Role, record_hash};
 use crate::crypto::cert::testing::name;
 use crate::store::{Content, Contents, Entry};
 use crate::wire::frame::{BrokerFrame, ClientFrame};
@@ -325,4 +325,56 @@ fn what_does_not_fit_together_is_refused_by_its_topics_name() {
 
 fn empty() -> Broker {
     Harness::new().broker
+}
+
+/// What a store with so many topics tells, each with two records, four members and a publisher. Their
+/// signatures are no good, which nobody looks at; all else is as a broker left it.
+fn many_topics(count: usize) -> Contents {
+    let folder = folder();
+    let mut h = broker_at(folder.path(), None);
+    let mut alice = h.connect("alice");
+    let topic = h.create(&mut alice, "t/00000", &["bob", "carol", "dave"], Retention::default());
+    h.name_publisher(&mut alice);
+    h.publish(&mut alice, topic, 0..3);
+    drop(h);
+    let mut contents = super::disk::open(folder.path(), super::disk::ROOMY).1;
+    let first = contents.logs.pop().expect("the topic");
+    let bytes = |n: usize| match &first.records[n].content {
+        Content::Record { record, .. } => record.to_vec(),
+        Content::Message { .. } => panic!("a record"),
+    };
+    let (genesis, delta) = (bytes(0), bytes(1));
+    let at = genesis.windows(7).position(|bytes| bytes == b"t/00000").expect("it names the topic");
+    for n in 0..count {
+        let (mut stored, name) = (first.clone(), format!("t/{n:05}"));
+        let (mut genesis, mut delta) = (genesis.clone(), delta.clone());
+        genesis[at..at + 7].copy_from_slice(name.as_bytes());
+        // Version and kind, the topic's id, a number, the hash of the record before.
+        let hash = record_hash(&genesis).0;
+        delta[2..34].copy_from_slice(&hash);
+        delta[38..70].copy_from_slice(&hash);
+        for (entry, bytes) in stored.records.iter_mut().zip([genesis, delta]) {
+            let Content::Record { certificate, wraps, .. } = entry.content.clone() else { continue };
+            let content = Content::Record { record: bytes.into(), certificate, wraps };
+            *entry = Entry { content, ..Entry::clone(entry) }.into();
+        }
+        stored.log.0 = n as u64;
+        stored.settings.name = TopicName::parse(&name).expect("a good name");
+        contents.logs.push(stored);
+    }
+    contents
+}
+
+#[test]
+fn ten_thousand_topics_are_taken_over() {
+    let contents = many_topics(10_000);
+    let mut h = Harness::new();
+    let begun = std::time::Instant::now();
+    h.broker.restore(contents, h.now).expect("what a broker left");
+    println!("10,000 topics of two records, four members, one publisher: {:?}", begun.elapsed());
+    let mut alice = h.connect("alice");
+    assert_eq!(h.stat(&mut alice, "topics"), 10_000);
+    assert_eq!(h.stat(&mut alice, "publisher ids remembered"), 10_000);
+    let entry = h.listed(&mut alice, "t/09999");
+    assert_eq!((entry.messages, entry.first, entry.next), (3, Offset(2), Offset(5)));
 }
