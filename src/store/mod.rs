@@ -155,8 +155,6 @@ pub enum NoteKind {
     Request = 1,
     /// A certificate that a client has shown.
     Client = 2,
-    /// The number of the newest revocation list seen.
-    RevocationNumber = 3,
 }
 
 /// A place in a log that is not named by its offset.
