@@ -139,7 +139,7 @@ impl Harness {
                     state = next;
                     self.broker.handle_bytes(id, &bytes, self.now);
                 }
-                Step::Active(active, bytes) => {
+                Step::Active(active, bytes, _) => {
                     self.broker.handle_bytes(id, &bytes, self.now);
                     let (sealer, opener) = active.keys.into_client();
                     return Peer {
