@@ -137,7 +137,7 @@ impl Harness {
                     state = next;
                     self.broker.handle_bytes(id, &bytes, self.now);
                 }
-                Step::Active(active, bytes) => {
+                Step::Active(active, bytes, _) => {
                     self.broker.handle_bytes(id, &bytes, self.now);
                     let (sealer, opener) = active.keys.into_client();
                     return Peer::new(id, key, certificate, sealer, opener);
