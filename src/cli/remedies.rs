@@ -5,6 +5,7 @@ use super::payload::PayloadError;
 use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicName};
 use crate::client::{Disconnect, Failure, IntegrityFault};
+use crate::wire::values::RefuseCode;
 
 impl From<PayloadError> for CliError {
     fn from(error: PayloadError) -> CliError {
@@ -60,7 +61,7 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
             format!("`sealmq sub '{topic}'` asks to join")
         }
         Failure::MayNotCreate(_) => {
-            "who may create which names stands in the broker's configuration, under create_rules".to_owned()
+            "who may create which names stands in the broker's configuration, under [create]".to_owned()
         }
         Failure::NoKey(_) => "wait until the topic's owner has granted it, then try again".to_owned(),
         Failure::Integrity(topic, fault) => fault_remedy(topic, fault).unwrap_or_else(|| {
@@ -79,6 +80,10 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
         Failure::TwoKeys { .. } => "`sealmq ca revoke` does that, on the CA's host".to_owned(),
         Failure::UnknownClients(_) => "`sealmq ping --as NAME` connects once".to_owned(),
         Failure::TooLarge { .. } => "publish it in parts".to_owned(),
+        Failure::Refused { code: RefuseCode::NotDurable, .. } => {
+            "`create --durability memory` makes one that ends with the broker; for others it has to run without --memory"
+                .to_owned()
+        }
         _ => return None,
     };
     Some(remedy)

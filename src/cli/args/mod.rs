@@ -289,8 +289,8 @@ pub struct NewTopic {
     /// Let clients in that this computer has not seen before, without asking
     #[arg(long)]
     pub trust_new: bool,
-    /// When a publish is answered: at once, or when it is on the broker's disk
-    #[arg(long, value_enum, default_value_t = DurabilityArg::Memory)]
+    /// Where messages are kept: a publish is answered when it is on the broker's disk, or at once
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Disk)]
     pub durability: DurabilityArg,
     /// How much is kept [default: 10000 messages or 64MiB, without end]
     #[command(flatten)]
