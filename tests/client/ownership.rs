@@ -67,7 +67,7 @@ fn a_topic_made_anew_by_its_owner_is_taken_by_another_it_is_not() {
 
 #[test]
 fn somebody_with_another_key_is_not_let_in_before_a_person_says_so() {
-    let mut town = Town::new();
+    let mut town = Town::of_memory();
     town.topic("a");
     town.good("alice", "create b --only-me");
     // A broker without memory knows only the new certificate.
