@@ -86,6 +86,9 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
              is there can still be read"
                 .to_owned()
         }
+        Failure::Refused { code: RefuseCode::NotDurable, .. } => {
+            "--durability memory makes it all the same: its messages are lost when the broker is restarted".to_owned()
+        }
         Failure::Refused { code: RefuseCode::Damaged, .. } => {
             "whoever runs the broker can save what is good: `sealmqd salvage OLD NEW`".to_owned()
         }

@@ -18,13 +18,12 @@ fn a_subscriber_comes_back_by_itself() {
 
 #[test]
 fn a_publisher_that_waits_for_input_comes_back() {
-    let mut town = Town::of_memory();
+    let mut town = Town::new();
     town.topic("a");
     let mut publisher = town.start("alice", "pub -t a -l -v");
     publisher.type_in(b"before\n");
     assert_eq!(publisher.line(), "a 2");
-    town.kill_broker();
-    town.start_broker();
+    town.replace_broker();
     town.topic("a");
     publisher.type_in(b"after\n");
     publisher.close_input();
@@ -72,12 +71,12 @@ fn a_shell_publishes_through_a_broker_that_dies() {
     town.topic("a");
     let mut shell = town.start("alice", "shell");
     shell.type_in(b"publish a one\n");
-    shell.prints("published to a, offset 2");
+    shell.says("published to a, offset 2");
     town.kill_broker();
     shell.type_in(b"publish a two\n");
     shell.says("trying again");
     town.start_broker();
-    shell.prints("published to a, offset 3");
+    shell.says("published to a, offset 3");
     shell.type_in(b"exit\n");
     assert!(shell.wait().success());
     assert_eq!(town.good("bob", "sub -t a -e"), "one\ntwo\n");

@@ -26,8 +26,6 @@ pub struct Town {
     folder: TempDir,
     pub world: World,
     broker: Option<Child>,
-    /// Whether brokers keep nothing on disk.
-    pub in_memory: bool,
     pub port: u16,
 }
 
@@ -54,14 +52,6 @@ impl Town {
         town
     }
 
-    /// The same, with brokers that forget everything.
-    pub fn of_memory() -> Town {
-        let mut town = Town::without_broker();
-        town.in_memory = true;
-        town.start_broker();
-        town
-    }
-
     pub fn without_broker() -> Town {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         let an_hour_ago = u64::try_from(since.as_millis()).expect("a year below 500 million") - 3_600_000;
@@ -69,7 +59,6 @@ impl Town {
             folder: tempfile::tempdir().expect("a scratch folder"),
             world: world_at(Wall(an_hour_ago)),
             broker: None,
-            in_memory: false,
             port: 0,
         };
         for sub in ["keys", "certs", "state"] {
@@ -132,9 +121,6 @@ impl Town {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealmqd"));
         command.env_clear().env("HOME", self.path("")).stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(Stdio::null()).arg("--home").arg(self.path(""));
-        if self.in_memory {
-            command.arg("--memory");
-        }
         let mut child =
             command.arg("--listen").arg(format!("127.0.0.1:{}", self.port)).spawn().expect("it starts");
         let lines = lines_of(child.stdout.take().expect("it is piped"));
@@ -155,6 +141,13 @@ impl Town {
             broker.kill().expect("it runs");
             broker.wait().expect("it ends");
         }
+    }
+
+    /// Starts a broker that knows nothing of what the one before knew.
+    pub fn replace_broker(&mut self) {
+        self.kill_broker();
+        fs::remove_dir_all(self.path("data")).expect("the broker's own folder");
+        self.start_broker();
     }
 
     /// `sealmq` as `who`, with nothing of the surroundings.
