@@ -207,7 +207,8 @@ fn a_backup_is_made_while_the_broker_runs_and_can_be_served() {
     let file = home.path("copy.db");
     let file_name = file.to_str().expect("plain");
     let before = stored.len();
-    let mut backup = home.command().args(["backup", file_name]).stdout(Stdio::null()).spawn().expect("it starts");
+    let mut backup =
+        home.command().args(["backup", file_name]).stdout(Stdio::null()).spawn().expect("it starts");
     // Publishes go on until the copy is made, and are answered.
     let status = loop {
         stored.push(alice.publish(&topic("a"), &[8; 2000]));
