@@ -124,6 +124,7 @@ impl Disk {
         }
         let connection = schema::open(&folder.database)?;
         let (database, contents) = Database::load(connection, caps.disk_bytes, progress)?;
+        folder.mark()?;
         let mut volatiles = Volatiles::new(caps.memory_bytes);
         for stored in contents.logs.iter().filter(|s| s.settings.durability == Durability::Memory) {
             volatiles.restore(stored);

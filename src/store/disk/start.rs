@@ -50,6 +50,7 @@ impl Database {
             scans: HashMap::new(),
             notes: totals.notes,
             spoiled: HashMap::new(),
+            notes_are_spoiled: false,
             may_shrink: true,
             wal: WalGrowth::default(),
             change: Change::default(),
