@@ -130,7 +130,7 @@ fn flipped_bytes_are_never_served() {
     let bytes = fs::read(folder.path().join("sealmq.db")).expect("it can be read");
     let mut sums = [0; 3];
     // A prime, so that all parts of a page have their turn.
-    for (flip, at) in (0..bytes.len()).step_by(331).enumerate() {
+    for (flip, at) in (0..bytes.len()).step_by(997).enumerate() {
         let bad = folder_with(&bytes, at, 1 << (flip % 8));
         let counts = use_damaged(bad.path(), &good, &note, &format!("flipped at {at}"));
         sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
@@ -159,12 +159,14 @@ fn a_database_that_was_cut_off_is_refused_or_right() {
     let (folder, good, note) = filled();
     let bytes = fs::read(folder.path().join("sealmq.db")).expect("it can be read");
     let mut refused = 0;
-    for cut in (1..bytes.len()).step_by(4096 / 3) {
+    for cut in (1..bytes.len()).step_by(4096 / 3 + 700) {
         let bad = super::folder();
         fs::write(bad.path().join("sealmq.db"), &bytes[..cut]).expect("it can be written");
         refused += use_damaged(bad.path(), &good, &note, &format!("cut at {cut}"))[0];
     }
     assert!(refused > 10, "{refused}");
+    fs::write(folder.path().join("sealmq.db"), []).expect("it can be written");
+    assert_eq!(use_damaged(folder.path(), &good, &note, "emptied")[0], 1);
 }
 
 /// A database with one bit changed.
