@@ -295,8 +295,8 @@ fn what_does_not_fit_together_is_refused_by_its_topics_name() {
     drop(h);
     type Spoil = fn(&mut Contents);
     let cases: [(&str, Spoil); 8] = [
-        ("records does not follow", |c| drop(c.logs[0].records.remove(1))),
-        ("records ended early", |c| c.logs[0].records.clear()),
+        ("does not follow the newest record", |c| drop(c.logs[0].records.remove(1))),
+        ("no membership records", |c| c.logs[0].records.clear()),
         ("those of home/x", |c| c.logs[0].settings.name = TopicName::parse("home/z").expect("good")),
         ("two of this name", |c| c.logs.push(c.logs[0].clone())),
         ("no certificate", |c| {
