@@ -74,7 +74,7 @@ fn a_restart_keeps_topics_messages_and_places() {
     assert_eq!((mode(&home.path("data")), mode(&database)), (0o700, 0o600));
 
     let mut daemon = home.start();
-    daemon.expect_log("1 topics, 3 messages, ", 1);
+    daemon.expect_log("topics: 1, messages: 3, ", 1);
     let mut bob = Caller::new(&home, &daemon, "bob");
     let all = bob.read(&topic("a"), Start::Earliest, 3);
     let contents: Vec<&[u8]> = all.iter().map(|(_, content)| content.as_slice()).collect();

@@ -28,7 +28,9 @@ fn counters_lost() -> Result<Answer, Failure> {
 fn another_run_goes_on_under_the_same_id_and_counters() {
     let (mut rig, script) = bob_in(1);
     let kept = keep(&mut rig, 0);
-    (0..3).for_each(|n| drop(publish(&mut rig, &[n])));
+    for n in 0..3 {
+        publish(&mut rig, &[n]);
+    }
     open(&mut rig, &script);
     let (_, ids) = got(&mut rig);
     rig.say(&[published(0, 2)]);

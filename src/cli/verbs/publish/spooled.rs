@@ -271,11 +271,10 @@ impl Spooled {
         let now = self.link.now().mono;
         match event {
             Event::Answer { ticket, result } => return self.answered(ticket, result),
-            Event::Disconnected { reason, .. } => {
-                if !matches!(self.state, Connection::Away { .. }) {
-                    note(&format!("{reason}; messages are kept in {}", self.folder));
-                    self.state = Connection::Away { since: now, reason };
-                }
+            // Once, not at every attempt.
+            Event::Disconnected { reason, .. } if !matches!(self.state, Connection::Away { .. }) => {
+                note(&format!("{reason}; messages are kept in {}", self.folder));
+                self.state = Connection::Away { since: now, reason };
             }
             Event::Connected(connected) => {
                 self.state = Connection::Up { message_bytes_max: connected.message_bytes_max };
