@@ -69,6 +69,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(Fault::from)?;
     configure(&connection).map_err(Fault::from)?;
+    // SQLite keeps another mode without a word while somebody else has the file open in it.
+    let mode: String =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(Fault::from)?;
+    if mode != "wal" {
+        return Err(OpenError::Busy);
+    }
     let done = version(&connection, tables(&connection)?.is_empty())?;
     migrate(&mut connection, STEPS, done).map_err(Fault::from)?;
     check_tables(&connection)?;
