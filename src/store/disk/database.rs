@@ -321,7 +321,7 @@ impl Database {
 }
 
 impl WalGrowth {
-    fn watch(&mut self, bytes: u64, is_done: bool) {
+    pub(super) fn watch(&mut self, bytes: u64, is_done: bool) {
         if is_done {
             *self = WalGrowth::default();
             return;
