@@ -69,7 +69,7 @@ impl Home {
     }
 
     /// The current folder leaves no trace in the paths that are shown.
-    fn join(&self, name: &str) -> PathBuf {
+    pub fn join(&self, name: &str) -> PathBuf {
         if self.0 == Path::new(".") { PathBuf::from(name) } else { self.0.join(name) }
     }
 }

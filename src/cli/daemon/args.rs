@@ -17,14 +17,20 @@ Signals: SIGTERM and SIGINT tell the clients and end, a second one ends at once.
 certificates and revocation list again and reopens the log. SIGUSR1 writes counters and
 connections to the log.
 
-Exit codes: 0 ended as asked, 1 other, 2 usage, 4 a certificate, key or revocation list is at fault.";
+Exit codes:
+   0  ended as asked
+   1  other: a configuration at fault, an address in use, no room on the disk
+   2  usage
+   4  a certificate, a key or a revocation list is at fault
+   7  a database is damaged
+  74  the disk has failed: what was answered before is kept, and nothing was answered since";
 
 /// The sealmq broker: carries messages between clients, and cannot read them
 #[derive(Debug, Parser)]
 #[command(name = "sealmqd", version, after_help = EXAMPLES)]
 pub struct Args {
     /// Configuration file (see --print-default-config)
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
     /// Where to listen; may be repeated; IPv6 in brackets; port 0 lets the system choose
@@ -32,8 +38,16 @@ pub struct Args {
     pub listen: Vec<String>,
 
     /// Folder that holds keys/ and certs/ [default: here if it has them, else ~/.config/sealmq]
-    #[arg(long, value_name = "DIR", env = "SEALMQ_HOME")]
+    #[arg(long, value_name = "DIR", env = "SEALMQ_HOME", global = true)]
     pub home: Option<PathBuf>,
+
+    /// Folder that keeps the topics, mode 0700 [default: data in the home folder]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+
+    /// Keep topics in RAM only: no database, all ends with the broker
+    #[arg(long, conflicts_with = "data")]
+    pub memory: bool,
 
     /// Which certificate is the broker's: certs/NAME.crt, keys/NAME.key
     #[arg(long, value_name = "NAME")]

@@ -15,12 +15,18 @@ pub use values::{CreateRules, Level, Size, Time};
 use crate::base::limits::{KNOWN_CLIENTS_MAX, MESSAGE_BYTES_MAX, RETAIN_BYTES};
 use crate::broker::BrokerConfig;
 use crate::net::broker::LISTENERS_MAX;
+use crate::store::disk::Caps;
 
 /// The default configuration, commented; `--print-default-config` prints it.
 pub const DEFAULT: &str = include_str!("config/default.toml");
 
-/// What all topics may hold unless the configuration says otherwise: four full ones.
-const STORAGE_BYTES_MAX: usize = 4 * RETAIN_BYTES as usize;
+/// What topics on disk may hold unless the configuration says otherwise: sixty-four full ones. It
+/// fits beside the system on the smallest card that a small computer boots from.
+const STORAGE_BYTES_MAX: u64 = 64 * RETAIN_BYTES;
+/// The same for topics in RAM: four full ones.
+const MEMORY_STORAGE_BYTES_MAX: u64 = 4 * RETAIN_BYTES;
+/// The database counts bytes in signed numbers.
+const STORAGE_CEILING: u64 = i64::MAX as u64;
 /// A slot's number fits in half of a poll's token, also on a 32-bit host.
 const CONNECTIONS_CEILING: usize = 65_000;
 
@@ -36,6 +42,8 @@ pub struct Config {
     pub name: String,
     pub known_clients: String,
     pub data: String,
+    /// Whether topics are kept in the data folder.
+    pub persistence: bool,
     pub log: Log,
     limits: Limits,
     sessions: Sessions,
@@ -68,6 +76,7 @@ struct Limits {
     keepalive: Time,
     tail: Size,
     storage: Size,
+    memory_storage: Size,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -99,44 +108,46 @@ impl Config {
             pending_connections_max: limits.pending_connections,
             address_connections_max: limits.address_connections,
             address_limit_from: limits.address_limit_from,
-            message_bytes_max: limits.message.0,
+            message_bytes_max: limits.message.bytes(),
             known_clients_max: KNOWN_CLIENTS_MAX,
             topics_max: limits.topics,
             topics_per_client_max: limits.topics_per_client,
             cursors_per_connection_max: limits.cursors_per_connection,
-            outbox_bytes_max: limits.outbox.0,
+            outbox_bytes_max: limits.outbox.bytes(),
             unanswered_publishes_max: limits.unanswered_publishes,
             keepalive: limits.keepalive.0,
-            tail_bytes_max: limits.tail.0,
+            tail_bytes_max: limits.tail.bytes(),
             seal_bodies: self.sessions.seal_bodies,
             create_rules: self.create.0.clone(),
         }
     }
 
-    /// What all topics together may hold, in bytes.
-    pub fn storage_bytes_max(&self) -> u64 {
-        self.limits.storage.0 as u64
+    /// What topics may hold.
+    pub fn caps(&self) -> Caps {
+        Caps { disk_bytes: self.limits.storage.0, memory_bytes: self.limits.memory_storage.0 }
     }
 
     /// Numbers that would make a broker that serves nobody, or one that cannot be.
     fn check(&self) -> Result<(), (&'static str, String)> {
         let l = &self.limits;
-        let within = |key, value: usize, min: usize, max: usize| {
+        let within = |key, value: u64, min: u64, max: u64| {
             let good = (min..=max).contains(&value);
             if good { Ok(()) } else { Err((key, format!("must be {min} to {max}, is {value}"))) }
         };
-        within("listen", self.listen.len(), 1, LISTENERS_MAX)?;
-        within("connections", l.connections, 1, CONNECTIONS_CEILING)?;
-        within("pending_connections", l.pending_connections, 1, CONNECTIONS_CEILING)?;
-        within("address_connections", l.address_connections, 1, CONNECTIONS_CEILING)?;
-        within("message", l.message.0, 1, MESSAGE_BYTES_MAX)?;
-        within("topics", l.topics, 1, 10_000_000)?;
-        within("topics_per_client", l.topics_per_client, 1, 10_000_000)?;
-        within("cursors_per_connection", l.cursors_per_connection, 1, 1_000_000)?;
+        let count = |key, value: usize, max: usize| within(key, value as u64, 1, max as u64);
+        count("listen", self.listen.len(), LISTENERS_MAX)?;
+        count("connections", l.connections, CONNECTIONS_CEILING)?;
+        count("pending_connections", l.pending_connections, CONNECTIONS_CEILING)?;
+        count("address_connections", l.address_connections, CONNECTIONS_CEILING)?;
+        within("message", l.message.0, 1, MESSAGE_BYTES_MAX as u64)?;
+        count("topics", l.topics, 10_000_000)?;
+        count("topics_per_client", l.topics_per_client, 10_000_000)?;
+        count("cursors_per_connection", l.cursors_per_connection, 1_000_000)?;
         within("outbox", l.outbox.0, 16 * 1024, 64 * 1024 * 1024)?;
-        within("unanswered_publishes", l.unanswered_publishes, 1, 65_535)?;
-        within("tail", l.tail.0, 2 * MESSAGE_BYTES_MAX, usize::MAX)?;
-        within("storage", l.storage.0, l.message.0, usize::MAX)?;
+        count("unanswered_publishes", l.unanswered_publishes, 65_535)?;
+        within("tail", l.tail.0, 2 * MESSAGE_BYTES_MAX as u64, usize::MAX as u64)?;
+        within("storage", l.storage.0, l.message.0, STORAGE_CEILING)?;
+        within("memory_storage", l.memory_storage.0, l.message.0, usize::MAX as u64)?;
         // The Welcome frame tells it in seconds.
         match l.keepalive.0.as_secs() {
             1..=65_535 => Ok(()),
@@ -160,6 +171,7 @@ impl Default for Config {
             name: String::new(),
             known_clients: "certs".to_owned(),
             data: "data".to_owned(),
+            persistence: true,
             log: Log::default(),
             limits: Limits::default(),
             sessions: Sessions::default(),
@@ -182,15 +194,16 @@ impl Default for Limits {
             pending_connections: broker.pending_connections_max,
             address_connections: broker.address_connections_max,
             address_limit_from: broker.address_limit_from,
-            message: Size(broker.message_bytes_max),
+            message: Size::of(broker.message_bytes_max),
             topics: broker.topics_max,
             topics_per_client: broker.topics_per_client_max,
             cursors_per_connection: broker.cursors_per_connection_max,
-            outbox: Size(broker.outbox_bytes_max),
+            outbox: Size::of(broker.outbox_bytes_max),
             unanswered_publishes: broker.unanswered_publishes_max,
             keepalive: Time(broker.keepalive),
-            tail: Size(broker.tail_bytes_max),
+            tail: Size::of(broker.tail_bytes_max),
             storage: Size(STORAGE_BYTES_MAX),
+            memory_storage: Size(MEMORY_STORAGE_BYTES_MAX),
         }
     }
 }

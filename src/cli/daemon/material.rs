@@ -42,19 +42,24 @@ pub struct KnownFile {
 /// A certificate that ends so soon is warned of.
 const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
 /// In the data folder: the highest number that a revocation list had.
-const CRL_NUMBER_FILE: &str = "crl-number";
+pub const CRL_NUMBER_FILE: &str = "crl-number";
 /// The default name, if the files do not say which is meant.
 const DEFAULT_NAME: &str = "broker";
 
 impl Places {
-    /// Finds the broker's name if it is not given; `known_clients` and `data` count from home.
-    pub fn find(home: Home, name: Option<&str>, known_clients: &str, data: &str) -> Result<Places, CliError> {
+    /// Finds the broker's name if it is not given; `known_clients` counts from home.
+    pub fn find(
+        home: Home,
+        name: Option<&str>,
+        known_clients: &str,
+        data: PathBuf,
+    ) -> Result<Places, CliError> {
         let dir = home.dir();
         if !dir.is_dir() {
             return Err(CliError::other(format!("the home folder {home} is not there"))
                 .remedy("make one with `sealmq ca init`, or name another with --home DIR"));
         }
-        let (known_clients, data) = (dir.join(known_clients), dir.join(data));
+        let known_clients = dir.join(known_clients);
         let name = match name {
             Some(text) => {
                 Name::parse(text).map_err(|e| CliError::other(format!("the broker's name {text:?} {e}")))?

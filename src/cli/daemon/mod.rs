@@ -5,9 +5,12 @@
 mod args;
 mod check;
 pub mod config;
+mod holder;
 mod log_sink;
 mod material;
+mod progress;
 mod serve;
+mod storage;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +21,7 @@ use crate::cli::error::CliError;
 use crate::cli::home::Home;
 use crate::cli::keyfiles::read_file;
 use material::Places;
+use storage::Storage;
 
 /// A configuration file of more bytes is none.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
@@ -37,6 +41,7 @@ struct Settings {
     config_file: Option<PathBuf>,
     config: Config,
     places: Places,
+    storage: Storage,
     listen: Vec<String>,
     log_file: Option<PathBuf>,
     log_level: log::LevelFilter,
@@ -44,23 +49,43 @@ struct Settings {
 
 impl Settings {
     fn gather(args: &Args) -> Result<Settings, CliError> {
-        let config = match &args.config {
-            Some(path) => read_config(path)?,
-            None => Config::default(),
-        };
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let home = args.home.clone().or_else(|| given(&config.home).map(PathBuf::from));
+        let config = configuration(args)?;
+        let home = home(args, &config)?;
+        let data = data_folder(args, &config, &home);
         let name = args.name.clone().or_else(|| given(&config.name));
-        let home = Home::find(home.as_deref())?;
+        // A folder that is named on the command line is meant to be used.
+        let in_memory = args.memory || (!config.persistence && args.data.is_none());
+        let storage = if in_memory { Storage::Memory(data.clone()) } else { Storage::Disk(data.clone()) };
         Ok(Settings {
             config_file: args.config.clone(),
-            places: Places::find(home, name.as_deref(), &config.known_clients, &config.data)?,
+            places: Places::find(home, name.as_deref(), &config.known_clients, data)?,
+            storage,
             listen: if args.listen.is_empty() { config.listen.clone() } else { args.listen.clone() },
             log_file: args.log_file.clone().or_else(|| given(&config.log.file).map(PathBuf::from)),
             log_level: args.log_level.unwrap_or(config.log.level).0,
             config,
         })
     }
+}
+
+fn configuration(args: &Args) -> Result<Config, CliError> {
+    match &args.config {
+        Some(path) => read_config(path),
+        None => Ok(Config::default()),
+    }
+}
+
+fn home(args: &Args, config: &Config) -> Result<Home, CliError> {
+    Home::find(args.home.clone().or_else(|| given(&config.home).map(PathBuf::from)).as_deref())
+}
+
+/// What the file names counts from home, what was typed from where it was typed.
+fn data_folder(args: &Args, config: &Config, home: &Home) -> PathBuf {
+    args.data.clone().unwrap_or_else(|| home.join(&config.data))
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn read_config(path: &Path) -> Result<Config, CliError> {

@@ -7,11 +7,12 @@ use super::log_sink::Sink;
 use super::material::{self, Material, Places};
 use crate::base::Now;
 use crate::broker::{Broker, Identity};
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, Exit};
 use crate::crypto::cert::Trust;
-use crate::net::broker::{ListenError, Listeners, News, Server, Watch, connections_within, raise_limit};
+use crate::net::broker::{
+    ListenError, Listeners, News, Poller, Server, Watch, connections_within, raise_limit, survive_size_limits,
+};
 use crate::net::{Clock, SystemEntropy};
-use crate::store::Memory;
 
 /// Serves until it is told to end.
 pub fn serve(settings: &Settings) -> Result<(), CliError> {
@@ -47,6 +48,13 @@ fn start(settings: &Settings) -> Result<Running<'_>, CliError> {
     let watch = Watch::new(places.watched(), now.mono);
     let Material { identity, trust, warnings } = material::load(places, now.wall)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
+
+    survive_size_limits().map_err(cannot_poll)?;
+    let poller = Poller::new().map_err(cannot_poll)?;
+    // Clients that come before it is open find nobody, and come again.
+    let (store, contents) = settings.storage.open(settings.config.caps(), &poller)?;
+    // Opening it may have taken its time.
+    let now = clock.now();
     keep_crl_number(places, &trust);
 
     let descriptors = raise_limit();
@@ -60,13 +68,12 @@ fn start(settings: &Settings) -> Result<Running<'_>, CliError> {
     }
 
     let entropy = SystemEntropy::new().map_err(|e| CliError::other(e.to_string()))?;
-    let store = Memory::new(settings.config.storage_bytes_max());
     let certificate_der = identity.certificate.der().to_vec();
     log_identity(&identity);
-    let mut core = Broker::new(config, identity, trust.clone(), Box::new(store), Box::new(entropy), now);
+    let mut core = Broker::new(config, identity, trust.clone(), store, Box::new(entropy), now);
+    core.restore(contents, now).map_err(|fault| settings.storage.not_restored(&fault))?;
     know_clients(places, &trust, &mut core, now);
-    let server = Server::new(core, clock, listeners, watch)
-        .map_err(|e| CliError::other(format!("cannot poll sockets and signals: {e}")))?;
+    let server = Server::new(poller, core, clock, listeners, watch).map_err(cannot_poll)?;
     announce(&server)?;
     Ok(Running { settings, server, trust, certificate_der })
 }
@@ -86,8 +93,22 @@ impl Running<'_> {
                     log::info!("ended");
                     return Ok(());
                 }
+                News::StoreFailed => return Err(self.store_failed()),
             }
         }
+    }
+
+    fn store_failed(&self) -> CliError {
+        let why = self.server.core().store_failure().unwrap_or("for no reason that is known");
+        let problem = format!(
+            "the disk that has {} has failed: {why}. The broker has stopped: nothing answered is lost; \
+             what was not answered may or may not be on disk",
+            self.settings.places.data.display()
+        );
+        CliError::new(Exit::Disk, problem).remedy(
+            "look at the disk (dmesg | tail, smartctl -a), copy the folder to a good one if it is ending, \
+             and start again: publishers then send again what was not answered",
+        )
     }
 
     /// Takes over what has changed; on any fault all stays as it was.
@@ -179,6 +200,10 @@ fn announce(server: &Server) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+fn cannot_poll(error: io::Error) -> CliError {
+    CliError::other(format!("cannot poll sockets and signals: {error}"))
 }
 
 fn cannot_listen(error: ListenError) -> CliError {

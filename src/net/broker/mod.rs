@@ -4,12 +4,16 @@
 //! its events, write, close. Every step has a budget, so that no peer holds up the others;
 //! what a budget leaves stands in a queue, and the next poll does not wait.
 //!
+//! The store works on a thread of its own and wakes the poll when it has something; the core's
+//! turn takes it. When the store has failed, the loop ends before that turn's output is written.
+//!
 //! Knows sockets, signals and files' times; it must not know frames, keys or topics, and
 //! reads no file.
 
 mod closing;
 mod descriptors;
 mod listener;
+mod poller;
 mod signals;
 mod socket;
 mod token;
@@ -20,10 +24,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::{Events, Interest, Poll};
+use mio::{Events, Interest};
 
 pub use descriptors::{connections_within, raise_limit};
 pub use listener::{ListenError, Listeners};
+pub use poller::Poller;
+pub use signals::survive_size_limits;
 pub use token::LISTENERS_MAX;
 pub use watch::Watch;
 
@@ -54,7 +60,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 pub struct Server {
     core: Broker,
     clock: Clock,
-    poll: Poll,
+    poller: Poller,
     signals: Signals,
     listeners: Listeners,
     sockets: Sockets,
@@ -79,19 +85,28 @@ pub enum News {
     FilesChanged,
     /// The broker has ended as asked.
     Stopped,
+    /// The core's store has failed, see [`Broker::store_failure`]: nothing is written any more,
+    /// for nobody knows what of it is on the disk.
+    StoreFailed,
 }
 
 impl Server {
     /// Puts a core behind listening sockets. `watch` has the files whose change is news, as
     /// they were before the core's makers read them.
-    pub fn new(core: Broker, clock: Clock, mut listeners: Listeners, watch: Watch) -> io::Result<Server> {
-        let poll = Poll::new()?;
-        let signals = Signals::register(poll.registry(), token::SIGNALS)?;
-        listeners.register(poll.registry())?;
+    pub fn new(
+        poller: Poller,
+        core: Broker,
+        clock: Clock,
+        mut listeners: Listeners,
+        watch: Watch,
+    ) -> io::Result<Server> {
+        let registry = poller.poll.registry();
+        let signals = Signals::register(registry, token::SIGNALS)?;
+        listeners.register(registry)?;
         Ok(Server {
             core,
             clock,
-            poll,
+            poller,
             signals,
             listeners,
             sockets: Sockets::default(),
@@ -108,6 +123,10 @@ impl Server {
     /// The addresses served, with their real ports.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.listeners.addresses()
+    }
+
+    pub fn core(&self) -> &Broker {
+        &self.core
     }
 
     /// The core, to be told what the news brought; what that leads to is done without waiting.
@@ -142,6 +161,9 @@ impl Server {
         self.accept(now);
         self.read(now);
         self.work_left = self.core.turn(now);
+        if self.core.store_failure().is_some() {
+            return Ok(Some(News::StoreFailed));
+        }
         self.drain_events(now.mono);
         self.write(now);
         // Writing makes room, which may end a wait or a connection.
@@ -156,7 +178,7 @@ impl Server {
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = if self.work_left { Some(Duration::ZERO) } else { self.timeout() };
-        match self.poll.poll(events, timeout) {
+        match self.poller.poll.poll(events, timeout) {
             // A signal: its own event follows.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {
                 events.clear();
@@ -186,6 +208,8 @@ impl Server {
         for event in events {
             match token::source(event.token()) {
                 Source::Signals => signalled = true,
+                // The core's turn, which follows, takes what there is.
+                Source::Waker => {}
                 Source::Listener(index) => self.listeners.mark_ready(index),
                 Source::Connection(token) => match self.sockets.owner(token) {
                     Some(id) => {
@@ -267,7 +291,8 @@ impl Server {
             // Without it small records wait for acknowledgements; a failure costs only that wait.
             let _ = stream.set_nodelay(true);
             let interest = Interest::READABLE | Interest::WRITABLE;
-            let registered = self.poll.registry().register(&mut stream, token::connection(id), interest);
+            let registered =
+                self.poller.poll.registry().register(&mut stream, token::connection(id), interest);
             self.sockets.insert(id, Socket::new(stream));
             match registered {
                 Ok(()) => self.queue(id),

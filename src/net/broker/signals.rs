@@ -1,6 +1,8 @@
 //! Signals as events of the poll.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
@@ -19,10 +21,15 @@ pub enum Request {
     Report,
 }
 
+/// From here on a write to a file at its size limit gives an error, as any other that fails does,
+/// and does not end the process. For the log, the database and its copies.
+pub fn survive_size_limits() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
 impl Signals {
     pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
-        // SIGXFSZ is caught only so that a log at its size limit gives an error, not an end.
-        let mut signals = signal_hook_mio::v1_0::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])?;
+        let mut signals = signal_hook_mio::v1_0::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         registry.register(&mut signals, token, Interest::READABLE)?;
         Ok(Signals(signals))
     }

@@ -13,15 +13,18 @@ const SLOT_MASK: usize = (1 << SLOT_BITS) - 1;
 /// Slots from here on stand for what is no connection.
 const SPECIAL: usize = SLOT_MASK - 0xff;
 
-/// More listeners than tokens are set apart for would be taken for signals.
-pub const LISTENERS_MAX: usize = 0xff;
+/// More listeners than tokens are set apart for would be taken for signals, or for a waker.
+pub const LISTENERS_MAX: usize = 0xfe;
 
 pub const SIGNALS: Token = Token(SLOT_MASK);
+pub const WAKER: Token = Token(SLOT_MASK - 1);
 
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Signals,
+    /// Another thread has something for the loop.
+    Waker,
     /// A listener, by its index.
     Listener(usize),
     /// A connection, which may be gone.
@@ -45,6 +48,7 @@ pub fn slot(token: Token) -> usize {
 pub fn source(token: Token) -> Source {
     match token {
         SIGNALS => Source::Signals,
+        WAKER => Source::Waker,
         Token(n) if slot(token) >= SPECIAL => Source::Listener(n - SPECIAL),
         _ => Source::Connection(token),
     }
@@ -57,6 +61,7 @@ mod tests {
     #[test]
     fn tokens_tell_sources_and_generations_apart() {
         assert_eq!(source(SIGNALS), Source::Signals);
+        assert_eq!(source(WAKER), Source::Waker);
         assert_eq!(source(listener(0)), Source::Listener(0));
         assert_eq!(source(listener(LISTENERS_MAX - 1)), Source::Listener(LISTENERS_MAX - 1));
         let first = connection(ConnId { slot: 7, generation: 0 });

@@ -12,7 +12,7 @@ use crate::cli::units;
 /// A size in bytes, written as text with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub struct Size(pub usize);
+pub struct Size(pub u64);
 
 /// A time, written as text with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,17 @@ pub struct Level(pub LevelFilter);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateRules(pub Vec<(TopicFilter, Vec<Name>)>);
 
+impl Size {
+    pub const fn of(bytes: usize) -> Size {
+        Size(bytes as u64)
+    }
+
+    /// For what lies in RAM. Larger than that cannot be kept there, whatever is allowed.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
 impl Level {
     /// Parses `error`, `warn`, `info`, `debug` or `trace`.
     pub fn parse(text: &str) -> Result<Level, String> {
@@ -37,10 +48,7 @@ impl Level {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Size, D::Error> {
-        let parse = |text: &str| {
-            let bytes = units::bytes(text)?;
-            usize::try_from(bytes).map(Size).map_err(|_| "is too large".to_owned())
-        };
+        let parse = |text: &str| units::bytes(text).map(Size);
         d.deserialize_any(Text { expected: r#"a size with its unit, such as "64 MiB""#, parse })
     }
 }
