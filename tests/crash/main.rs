@@ -1,5 +1,6 @@
 //! What outlives a crash: the real broker, killed, told lies by its disk, and cut from its power.
 
+mod books;
 mod load;
 #[path = "../daemon/support.rs"]
 #[allow(dead_code)]

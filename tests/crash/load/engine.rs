@@ -21,7 +21,7 @@ pub struct LogFile {
 /// Opens the folder and reads all of its logs. An error says what is wrong with it.
 pub fn read(folder: &Path) -> Result<BTreeMap<String, LogFile>, String> {
     let (sender, woken) = channel();
-    let wake = Box::new(move || drop(sender.send(())));
+    let wake = Box::new(move || sender.send(()).unwrap_or_default());
     let (mut disk, contents) = open(folder, wake)?;
     let mut logs = BTreeMap::new();
     for stored in &contents.logs {

@@ -5,6 +5,7 @@
 //! started again on them; everybody comes back; the publishers pause, all is answered, and
 //! somebody new reads what there is. What has to fit then stands in [`ledger`].
 
+pub mod broker;
 pub mod dice;
 pub mod engine;
 pub mod ledger;
@@ -20,16 +21,16 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use sealmq::client::{Answer, CreateRequest, Event};
 use sealmq::crypto::cert::testing::name;
 use sealmq::wire::values::{Durability, Retention};
 use tempfile::TempDir;
 
+use self::broker::Broker;
 use self::dice::Dice;
 use self::ledger::{Kind, Ledger, Sums};
 use self::people::{Deed, Person, Place, Post, Shared, topic_name};
-use crate::support::{Daemon, Home};
+use crate::support::Home;
 
 /// How long, and of what chance.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +108,7 @@ struct Town {
     data: TempDir,
     dice: Dice,
     place: Place,
-    daemon: Option<Daemon>,
+    broker: Option<Broker>,
     shared: Arc<Shared>,
     people: Vec<Person>,
     owner: Option<Sender<Deed>>,
@@ -136,7 +137,7 @@ impl Town {
             data,
             dice: Dice::new(plan.seed),
             place,
-            daemon: None,
+            broker: None,
             shared,
             people: Vec::new(),
             owner: None,
@@ -145,7 +146,7 @@ impl Town {
             early_kills: 0,
             terminations: 0,
         };
-        town.start();
+        town.start().expect("it starts on an empty folder");
         town.create_topics();
         town.populate();
         town
@@ -163,10 +164,11 @@ impl Town {
     }
 
     /// Starts the broker: the first time on a port of the system's choice, then on the same.
-    fn start(&mut self) {
-        let daemon = Daemon::spawn(self.command(), self.home.path("broker.log"));
-        self.place.port = daemon.addresses[0].port();
-        self.daemon = Some(daemon);
+    fn start(&mut self) -> Done {
+        let broker = Broker::start(self.command())?;
+        self.place.port = broker.port;
+        self.broker = Some(broker);
+        Ok(())
     }
 
     fn create_topics(&self) {
@@ -228,13 +230,13 @@ impl Town {
             self.kill_early();
         }
         self.shared.ledger().fresh = 0;
-        self.start();
+        self.start()?;
         if self.dice.percent(30) {
             // All are back, and are interrupted again with the same messages under way.
             let few = self.dice.below(20) + 1;
             self.wait("answers after a restart", |ledger| ledger.fresh >= few)?;
             self.kill();
-            self.start();
+            self.start()?;
         }
         self.settle()?;
         self.read_anew(round % FULL_READ_EVERY == 0)
@@ -261,9 +263,7 @@ impl Town {
     }
 
     fn kill(&mut self) {
-        let mut daemon = self.daemon.take().expect("it runs");
-        daemon.signal(Signal::KILL);
-        daemon.wait();
+        self.broker.take().expect("it runs").kill();
         self.kills += 1;
     }
 
@@ -280,9 +280,7 @@ impl Town {
     }
 
     fn terminate(&mut self) -> Done {
-        let mut daemon = self.daemon.take().expect("it runs");
-        daemon.signal(Signal::TERM);
-        let status = daemon.wait();
+        let status = self.broker.take().expect("it runs").terminate();
         self.terminations += 1;
         if status.success() { Ok(()) } else { Err(format!("a broker that was told to end: {status}")) }
     }
@@ -362,7 +360,7 @@ impl Town {
     fn keep(&mut self) -> PathBuf {
         self.shared.over.store(true, Ordering::Relaxed);
         self.people.drain(..).for_each(Person::join);
-        self.daemon = None;
+        self.broker = None;
         self.data.disable_cleanup(true);
         let log = fs::read(self.home.path("broker.log")).unwrap_or_default();
         // Only for whoever looks into it.
