@@ -74,8 +74,9 @@ impl Broker {
             if !self.processor.wants_commands(id) {
                 return Pause::Stalled;
             }
+            let is_over = self.shutting_down;
             let Some(connection) = self.connection_mut(id) else { return Pause::Over };
-            if connection.closing.is_some() {
+            if is_over || connection.closing.is_some() {
                 return Pause::Over;
             }
             let Some(frame) = connection.frames.pop_front() else {
@@ -208,13 +209,18 @@ impl Broker {
         }
     }
 
-    /// Ends a session whose client asked for it, once all is answered.
+    /// Ends a session whose client asked for it, or whose broker ends, once all is answered.
     pub(super) fn finish_exit(&mut self, id: ConnId, now: Now) {
-        let Some(seat) = self.processor.seat(id) else { return };
-        let (Some(forget), true) = (seat.exit, seat.is_settled()) else { return };
-        if forget {
-            self.processor.forget_publishers(id);
+        let Some(seat) = self.processor.seat(id).filter(|seat| seat.is_settled()) else { return };
+        match (seat.exit, self.shutting_down) {
+            (Some(forget), _) => {
+                if forget {
+                    self.processor.forget_publishers(id);
+                }
+                self.close(id, CloseCode::Normal, String::new(), now);
+            }
+            (None, true) => self.close(id, CloseCode::ShuttingDown, String::new(), now),
+            (None, false) => {}
         }
-        self.close(id, CloseCode::Normal, String::new(), now);
     }
 }

@@ -134,7 +134,7 @@ impl Broker {
 
     /// Takes over what the store had at its start. To be called once, before anything else.
     pub fn restore(&mut self, contents: Contents, now: Now) -> Result<(), RestoreFault> {
-        self.processor.restore(contents, now)
+        self.processor.restore(contents, &self.trust, now)
     }
 
     /// Why nothing will be stored any more: the process is to stop, and answers nothing more.
@@ -145,7 +145,7 @@ impl Broker {
     /// Makes a client known that has not connected yet, from its certificate in DER.
     pub fn know_client(&mut self, der: &[u8], now: Now) -> Result<(), CertFault> {
         let certificate = self.trust.verify(der, Role::Client, now.wall)?;
-        if !self.processor.know(&certificate) {
+        if !self.processor.know(&certificate, None) {
             log::warn!("too many clients are known to remember {}", certificate.name());
         }
         Ok(())
@@ -239,7 +239,7 @@ impl Broker {
     /// small ones.
     pub fn read_limit(&self, id: ConnId) -> usize {
         match self.connection(id) {
-            Some(connection) if !connection.wants_read() => 0,
+            Some(connection) if self.shutting_down || !connection.wants_read() => 0,
             None => 0,
             Some(connection) if connection.inbox.is_granted() => RECORD_BODIES_BYTES_MAX,
             Some(_) if self.input_room() >= TOKEN_BYTES_MAX => TOKEN_BYTES_MAX,
@@ -285,15 +285,18 @@ impl Broker {
         }
     }
 
-    /// Tells every client that the broker ends.
+    /// Ends: takes no more commands, answers those that were taken, and then tells each client.
     pub fn shutdown(&mut self, now: Now) {
         self.shutting_down = true;
         let everyone: Vec<ConnId> = self.connections.iter().map(|(_, c)| c.id).collect();
         for id in everyone {
-            if self.connection(id).is_some_and(Connection::is_active) {
-                self.close(id, CloseCode::ShuttingDown, String::new(), now);
-            } else {
-                self.bury(id);
+            match self.connection_mut(id) {
+                Some(connection) if connection.is_active() => {
+                    connection.cut_at.get_or_insert(now.mono + CLOSE_TIME_MAX);
+                    self.arm(id, now);
+                    self.finish_exit(id, now);
+                }
+                _ => self.bury(id),
             }
         }
         self.sweep(now);

@@ -1,5 +1,6 @@
 mod certificates;
 mod connections;
+mod ending;
 mod harness;
 mod limits;
 mod membership;

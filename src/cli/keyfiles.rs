@@ -116,6 +116,14 @@ pub fn make_folder(path: &Path, private: bool) -> Result<(), CliError> {
     made.map_err(|e| cannot("make the folder", path, &e))
 }
 
+/// Gives a file that is whole and on disk its name, in the same folder.
+pub fn put_in_place(temporary: &Path, path: &Path) -> Result<(), CliError> {
+    let put = fs::rename(temporary, path)
+        .inspect_err(|_| drop(fs::remove_file(temporary)))
+        .and_then(|()| sync_folder(path));
+    put.map_err(|e| cannot("write", path, &e))
+}
+
 /// A file's path for a shell, in quotes if it needs them.
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
@@ -134,10 +142,8 @@ pub fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
 }
 
 fn replace(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
-    let made = write_temporary(path, text.as_bytes(), mode)
-        .and_then(|temporary| fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary))))
-        .and_then(|()| sync_folder(path));
-    made.map_err(|e| cannot("write", path, &e))
+    let temporary = write_temporary(path, text.as_bytes(), mode).map_err(|e| cannot("write", path, &e))?;
+    put_in_place(&temporary, path)
 }
 
 /// Writes a file beside `path`, down to the disk, and says where.

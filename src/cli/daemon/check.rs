@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 
 use super::Settings;
+use super::look::look;
 use super::material::{self, Material};
 use crate::base::Wall;
 use crate::cli::error::CliError;
@@ -32,6 +33,7 @@ pub fn check(settings: &Settings) -> Result<(), CliError> {
     lines.push(("revocation list", list));
     lines.extend(clients(settings, &trust, now)?);
     lines.extend(addresses(settings)?);
+    lines.push(("data", look(&settings.storage)?));
     lines.extend(warnings.into_iter().map(|warning| ("WARNING", warning)));
 
     let text: String = lines.iter().map(|(what, found)| format!("{what:<16}{found}\n")).collect();

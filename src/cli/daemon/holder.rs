@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The file in a data folder that a broker holds locked.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// The process that has the folder's lock; `None` where the system does not tell.
 pub fn of(folder: &Path) -> Option<u32> {

@@ -3,18 +3,21 @@
 //! Reads files and says what is wrong with them; the loop itself is `net`'s.
 
 mod args;
+mod backup;
 mod check;
 pub mod config;
 mod holder;
 mod log_sink;
+mod look;
 mod material;
 mod progress;
+mod salvage;
 mod serve;
 mod storage;
 
 use std::path::{Path, PathBuf};
 
-pub use args::Args;
+pub use args::{Args, Verb};
 use config::Config;
 
 use crate::cli::error::CliError;
@@ -28,11 +31,31 @@ const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Does what was asked for; returns when the broker has ended.
 pub fn run(args: &Args) -> Result<(), CliError> {
+    if let Some(verb) = &args.verb {
+        return run_verb(args, verb);
+    }
     if args.print_default_config {
         return check::print(config::DEFAULT);
     }
     let settings = Settings::gather(args)?;
     if args.check { check::check(&settings) } else { serve::serve(&settings) }
+}
+
+fn run_verb(args: &Args, verb: &Verb) -> Result<(), CliError> {
+    if let Some(flag) = args.idle() {
+        return Err(CliError::usage(format!("{flag} is for serving, not for backup or salvage")));
+    }
+    match verb {
+        Verb::Backup(asked) => {
+            let config = configuration(args)?;
+            let home = home(args, &config)?;
+            backup::backup(&data_folder(args, &config, &home), asked)
+        }
+        Verb::Salvage(_) if args.data.is_some() => {
+            Err(CliError::usage("salvage takes both folders as they stand: sealmqd salvage OLD NEW"))
+        }
+        Verb::Salvage(asked) => salvage::salvage(asked),
+    }
 }
 
 /// Configuration and flags, put together: a flag goes before the environment, that before

@@ -14,7 +14,7 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::keyfiles::quoted;
 use crate::cli::units;
 use crate::net::broker::Poller;
-use crate::store::disk::{Caps, OpenError};
+use crate::store::disk::{Caps, OpenError, Opening, Recovered};
 use crate::store::{Contents, Disk, Memory, Store};
 
 /// The database in a data folder.
@@ -56,9 +56,12 @@ impl Storage {
 }
 
 fn open_disk(folder: &Path, caps: Caps, poller: &Poller) -> Result<(Disk, Contents), CliError> {
-    let progress = Progress::new(format!("opening {}", folder.display()));
     warn_of_neighbours(folder);
-    let opened = Disk::open(folder, caps, Box::new(poller.wake()));
+    let mut progress = Progress::new(format!("opening {}", folder.display()));
+    let opened = Disk::open(folder, caps, Box::new(poller.wake()), &mut |news| match news {
+        Opening::Logs { done, all } => progress.tell(done, all, "topics"),
+        Opening::Recovered(recovered) => log_recovered(&recovered),
+    });
     let (store, contents) = opened.map_err(|error| not_opened(folder, &error))?;
     let taken = progress.taken();
     drop(progress);
@@ -71,6 +74,24 @@ fn open_disk(folder: &Path, caps: Caps, poller: &Poller) -> Result<(Disk, Conten
         taken.as_millis()
     );
     Ok((store, contents))
+}
+
+/// The broker before did not end in good order: what that means for what it had.
+fn log_recovered(recovered: &Recovered) {
+    let Recovered { bytes, torn_bytes, .. } = *recovered;
+    if bytes > 0 {
+        log::info!(
+            "the broker before did not end in good order; {} of what it stored last are taken over",
+            units::show_bytes(bytes)
+        );
+    }
+    if torn_bytes > 0 {
+        log::warn!(
+            "it was ended while it wrote: {} of a write that was not finished are dropped. Nothing in it \
+             had been answered, and publishers send it again",
+            units::show_bytes(torn_bytes)
+        );
+    }
 }
 
 /// Says why the store was not opened, and what to do about it.
@@ -87,6 +108,8 @@ pub fn not_opened(folder: &Path, error: &OpenError) -> CliError {
             .remedy("choose another folder: --data DIR"),
         OpenError::Damaged(what) => damaged(folder, what),
         OpenError::Full => full(folder),
+        OpenError::Busy => CliError::other(format!("{shown}: {error}"))
+            .remedy(format!("`fuser -v {}` names it", quoted(&folder.join(DATABASE)))),
         OpenError::Failed(why) => CliError::new(Exit::Disk, format!("{shown}: {why}")).remedy(
             "the system's log tells whether the disk has failed: dmesg | tail. \
              Copy the folder to a good disk before anything else",
