@@ -45,7 +45,7 @@ pub fn read(folder: &Path) -> Result<BTreeMap<String, LogFile>, String> {
 
 fn open(folder: &Path, wake: Box<dyn Fn() + Send>) -> Result<(Disk, Contents), String> {
     let caps = Caps { disk_bytes: u64::MAX, memory_bytes: u64::MAX };
-    Disk::open(folder, caps, wake).map_err(|e| e.to_string())
+    Disk::open(folder, caps, wake, &mut |_| ()).map_err(|e| e.to_string())
 }
 
 fn entries(
