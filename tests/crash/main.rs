@@ -1,10 +1,13 @@
 //! What outlives a crash: the real broker, killed, told lies by its disk, and cut from its power.
 
 mod books;
+mod house;
 mod load;
+mod strace;
 #[path = "../daemon/support.rs"]
 #[allow(dead_code)]
 mod support;
+mod synced;
 
 use load::Plan;
 

@@ -282,9 +282,14 @@ fn out_of_order(at: &BTreeMap<u64, Id>) -> Option<String> {
 impl Id {
     /// The content: the id in words, filled up to a length that depends on it.
     pub fn content(self) -> Vec<u8> {
-        let mut content = format!("{}/{}/{}/", self.publisher, self.topic, self.number).into_bytes();
-        let filler = (self.number.wrapping_mul(2_654_435_761) >> 7) % FILLER_MAX;
-        content.extend((0..filler).map(|i| b'a' + ((i + self.number) % 26) as u8));
+        self.padded((self.number.wrapping_mul(2_654_435_761) >> 7) % FILLER_MAX)
+    }
+
+    /// The same, filled up with so many bytes.
+    pub fn padded(self, filler: u64) -> Vec<u8> {
+        let Id { publisher, topic, number } = self;
+        let mut content = format!("{publisher}/{topic}/{number}/{filler}/").into_bytes();
+        content.extend((0..filler).map(|i| b'a' + ((i + number) % 26) as u8));
         content
     }
 
@@ -293,10 +298,10 @@ impl Id {
         let text = std::str::from_utf8(content).ok()?;
         let mut parts = text.split('/');
         let mut next = || parts.next()?.parse::<u64>().ok();
-        let (publisher, topic, number) = (next()?, next()?, next()?);
+        let (publisher, topic, number, filler) = (next()?, next()?, next()?, next()?);
         let id =
             Id { publisher: usize::try_from(publisher).ok()?, topic: usize::try_from(topic).ok()?, number };
-        (id.content() == content).then_some(id)
+        (filler <= content.len() as u64 && id.padded(filler) == content).then_some(id)
     }
 }
 

@@ -10,7 +10,7 @@ pub mod dice;
 pub mod engine;
 pub mod ledger;
 pub mod people;
-mod reader;
+pub mod reader;
 
 use std::fmt;
 use std::fs;
