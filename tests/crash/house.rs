@@ -33,6 +33,7 @@ pub struct Customer {
     sent: u64,
     /// Bytes that each content is filled up with.
     padding: u64,
+    is_up: bool,
 }
 
 /// How publishes were answered since one asked last.
@@ -82,6 +83,15 @@ impl House {
         self.started(Broker::start(strace::under(&self.command(), &self.trace(), options)))
     }
 
+    /// Starts it by a command that becomes it.
+    pub fn start_by(&self, prefix: &[&str]) -> Result<Broker, String> {
+        let broker = self.command();
+        let mut command = Command::new(prefix[0]);
+        command.args(&prefix[1..]).arg(broker.get_program()).args(broker.get_args());
+        command.envs(broker.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.started(Broker::start(command))
+    }
+
     pub fn place(&self, broker: &Broker) -> Place {
         Place { start: self.home.world.now(), port: broker.port }
     }
@@ -94,6 +104,7 @@ impl House {
             pending: HashMap::new(),
             sent: 0,
             padding: 0,
+            is_up: false,
         };
         customer.create();
         customer.publish(1);
@@ -121,6 +132,7 @@ impl Customer {
             match self.next().expect("an answer in time") {
                 Event::Answer { result: Ok(Answer::Created(_)), .. } => return,
                 Event::Answer { result, .. } => panic!("no topic: {result:?}"),
+                Event::Connected(_) => self.is_up = true,
                 Event::Disconnected { reason, .. } => panic!("no topic: {reason}"),
                 _ => {}
             }
@@ -148,9 +160,24 @@ impl Customer {
         }
     }
 
-    /// Waits for all answers, or until the connection is lost.
+    /// Waits for all answers.
     pub fn wait(&mut self) -> Answers {
+        let answers = self.wait_while_connected();
+        assert_eq!(answers.unanswered, 0, "the connection was lost");
+        answers
+    }
+
+    /// Waits for all answers, or until a session is lost.
+    pub fn wait_while_connected(&mut self) -> Answers {
         self.take_answers(true)
+    }
+
+    /// Waits until it has seen that the broker is gone.
+    pub fn see_the_end(&mut self) {
+        while std::mem::take(&mut self.is_up) {
+            let event = self.next().expect("news in time");
+            self.is_up = !matches!(event, Event::Disconnected { .. });
+        }
     }
 
     /// Waits for all answers, however often the connection is lost.
@@ -163,7 +190,8 @@ impl Customer {
         while !self.pending.is_empty() {
             match self.next().expect("an answer in time") {
                 Event::Answer { ticket, result } => self.take_answer(ticket, result, &mut answers),
-                Event::Disconnected { .. } if until_lost => break,
+                Event::Connected(_) => self.is_up = true,
+                Event::Disconnected { .. } if std::mem::take(&mut self.is_up) && until_lost => break,
                 _ => {}
             }
         }

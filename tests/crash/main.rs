@@ -1,6 +1,7 @@
 //! What outlives a crash: the real broker, killed, told lies by its disk, and cut from its power.
 
 mod books;
+mod faults;
 mod house;
 mod load;
 mod strace;

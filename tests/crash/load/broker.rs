@@ -1,7 +1,10 @@
 //! The broker as a process: started, and ended in this way or that.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -9,8 +12,6 @@ use rustix::process::{Pid, Signal, kill_process};
 pub struct Broker {
     child: Child,
     pub port: u16,
-    /// Kept open: nobody else says anything there.
-    _stdout: BufReader<ChildStdout>,
 }
 
 impl Broker {
@@ -18,17 +19,18 @@ impl Broker {
     pub fn start(mut command: Command) -> Result<Broker, String> {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
-        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).map_err(|e| e.to_string())?;
-        let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
-        match port {
-            Some(port) => Ok(Broker { child, port, _stdout: stdout }),
-            None => {
-                let _ = child.kill();
-                let status = child.wait().map_err(|e| e.to_string())?;
-                Err(format!("the broker does not start: {status}"))
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (sender, lines) = channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        // No line: it has closed its output, or is stuck.
+        let line = lines.recv_timeout(PATIENCE).unwrap_or_default();
+        let mut broker = Broker { child, port: 0 };
+        match line.rsplit(':').next().and_then(|port| port.parse().ok()) {
+            Some(port) => {
+                broker.port = port;
+                Ok(broker)
             }
+            None => Err(format!("the broker does not start: {}", broker.wait())),
         }
     }
 
@@ -48,9 +50,18 @@ impl Broker {
         kill_process(pid, signal).expect("it was not waited for yet");
     }
 
-    /// Waits for its own end.
+    /// Waits for its own end. One that does not come to it is killed.
     pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().expect("it is our child")
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            if began.elapsed() > PATIENCE {
+                self.child.kill().expect("it is our child");
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
     }
 }
 
@@ -60,3 +71,6 @@ impl Drop for Broker {
         let _ = self.child.wait();
     }
 }
+
+/// Longer is a failure. Generous, for a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(30);
