@@ -36,7 +36,11 @@ pub fn look(storage: &Storage) -> Result<String, CliError> {
         None => "no database yet".to_owned(),
         Some(mut file) => {
             let bytes = file.metadata().map_err(|e| failed(&path, e))?.len();
-            let version = version(&mut file).map_err(|e| failed(&path, e))?;
+            let version = match has_log(&path) {
+                // What is newest in the header may still be in the log.
+                true => Ok("a database with a write-ahead log".to_owned()),
+                false => version(&mut file).map_err(|e| failed(&path, e))?,
+            };
             let version = version.map_err(|error| storage::not_opened(folder, &error))?;
             format!("{version}, {}", show_bytes(bytes))
         }
@@ -47,14 +51,20 @@ pub fn look(storage: &Storage) -> Result<String, CliError> {
     Ok(format!("{shown}, {found}{open_to}{}", in_use(folder).map_err(|e| failed(folder, e))?))
 }
 
+/// Whether a broker that runs, or one that did not end well, has a write-ahead log there.
+fn has_log(database: &Path) -> bool {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    fs::metadata(name).is_ok_and(|log| log.len() > 0)
+}
+
 /// By the header of the database file (SQLite's file format, 1.3).
 fn version(file: &mut File) -> io::Result<Result<String, OpenError>> {
     const HEADER_BYTES: usize = 100;
     let mut header = Vec::new();
     file.take(HEADER_BYTES as u64).read_to_end(&mut header)?;
     if header.is_empty() {
-        // Its first pages may still be in the write-ahead log.
-        return Ok(Ok("a database that is empty or was just made".to_owned()));
+        return Ok(Ok("an empty database".to_owned()));
     }
     let number =
         |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);

@@ -32,3 +32,29 @@ impl Poller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mio::Events;
+
+    use super::*;
+
+    #[test]
+    fn a_wake_from_another_thread_ends_one_sleep_however_often_it_came() {
+        let mut poller = Poller::new().expect("a poll");
+        let mut events = Events::with_capacity(4);
+        let mut tokens = |poller: &mut Poller, patience| {
+            poller.poll.poll(&mut events, Some(patience)).expect("it polls");
+            events.iter().map(|event| event.token()).collect::<Vec<_>>()
+        };
+        let wake = poller.wake();
+        let waking = std::thread::spawn(move || (0..1000).for_each(|_| wake()));
+        assert_eq!(tokens(&mut poller, Duration::from_secs(30)), [token::WAKER]);
+        waking.join().expect("it only wakes");
+        // What came behind the first look is one more at most, and then there is quiet.
+        assert!(tokens(&mut poller, Duration::ZERO).len() <= 1);
+        assert_eq!(tokens(&mut poller, Duration::ZERO), []);
+    }
+}

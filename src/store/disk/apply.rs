@@ -62,7 +62,11 @@ impl Database {
             Op::Put { note } => self.put(note),
             Op::Drop { kind, key } => {
                 let sentence = "DELETE FROM notes WHERE kind = ? AND key = ?";
-                self.connection.prepare_cached(sentence)?.execute(rusqlite::params![*kind as i64, key])?;
+                let dropped = self
+                    .connection
+                    .prepare_cached(sentence)?
+                    .execute(rusqlite::params![*kind as i64, key])?;
+                self.notes -= dropped as u64;
                 Ok(Ok(Outcome::Noted))
             }
             Op::Read { .. } | Op::Find { .. } => Err(Fault::Failed("a query is no change".into())),
@@ -94,6 +98,8 @@ impl Database {
             body_bytes: 0,
             bytes,
             records: Arc::default(),
+            lost: Arc::default(),
+            publishers: 0,
             senders: 0,
             reserved: if on_disk { 0 } else { records.len() as u64 + RESERVED },
             refused: None,
@@ -173,6 +179,7 @@ impl Database {
         self.change.publishers.retain(|(of, _), _| *of != id);
         self.change.sweeps.push(Sweep::whole(log.number));
         self.used_bytes -= log.bytes;
+        self.spoiled.remove(&id);
         Ok(Ok(Outcome::Removed { freed_bytes: log.bytes }))
     }
 
@@ -198,7 +205,7 @@ impl Database {
         let Some(log) = self.logs.get(&id) else { return Ok(None) };
         let place = log.place(u64::from(number))?;
         let mut statement = self.connection.prepare_cached(
-            "SELECT place, kept, next, last, remembered, checksum FROM publishers WHERE place = ?",
+            "SELECT place, kept, next, last, remembered, runs, checksum FROM publishers WHERE place = ?",
         )?;
         let mut rows = statement.query([place])?;
         let Some(row) = rows.next()? else { return Ok(None) };
@@ -213,7 +220,8 @@ impl Database {
             None => None,
         };
         let bytes = rows::read_sender(&self.connection, log, number)?.bytes();
-        Ok(Some(vacant.insert(Counted { publisher, bytes, newest, runs: Vec::new(), forgotten: false })))
+        let (runs, forgotten, is_new) = (Vec::new(), false, false);
+        Ok(Some(vacant.insert(Counted { publisher, bytes, newest, runs, forgotten, is_new })))
     }
 
     /// Notes that a message was appended.
@@ -229,9 +237,9 @@ impl Database {
             log.senders = log.senders.max(sender.number.saturating_add(1));
             rows::write_sender(&self.connection, log, sender)?;
             self.change.bytes += sender.bytes();
-            let publisher = Publisher { kept: 0, next: Counter(0), last: Wall(0), remembered: true };
-            let bytes = sender.bytes();
-            let new = Counted { publisher, bytes, newest: None, runs: Vec::new(), forgotten: false };
+            let publisher = Publisher { kept: 0, next: Counter(0), last: Wall(0), remembered: true, runs: 0 };
+            let (bytes, runs, is_new) = (sender.bytes(), Vec::new(), true);
+            let new = Counted { publisher, bytes, newest: None, runs, forgotten: false, is_new };
             self.change.publishers.insert((id, sender.number), new);
         }
         let counted = self.change.publishers.get_mut(&(id, sender.number)).expect("it was put there");
@@ -276,6 +284,6 @@ impl Log {
 }
 
 /// What a log itself counts: its row, and its place in RAM.
-const LOG_BYTES: u64 = 512;
+pub(super) const LOG_BYTES: u64 = 512;
 /// How many offsets of a log of RAM one write gives out.
 pub(super) const RESERVED: u64 = 1 << 16;

@@ -44,12 +44,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// What a query answers that met this fault near `offset`.
-    pub(super) fn of_query(self, offset: Offset) -> StoreError {
+    /// What a query answers that met this fault near `offset`; others are not its own.
+    pub(super) fn of_query(self, offset: Offset) -> Result<StoreError, Fault> {
         match self {
-            Fault::Full => StoreError::Full,
-            Fault::Damaged(_) => StoreError::Damaged { offset },
-            fault => StoreError::Failed(fault.to_string()),
+            Fault::Damaged(_) => Ok(StoreError::Damaged { offset }),
+            fault => Err(fault),
         }
     }
 }
@@ -61,6 +60,10 @@ impl From<rusqlite::Error> for Fault {
             Error::SqliteFailure(cause, _) => match cause.code {
                 ErrorCode::DiskFull => Fault::Full,
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Fault::Busy,
+                // A sector that cannot be read is damage of what was there; a write is another matter.
+                ErrorCode::SystemIoFailure if READ_FAILURES.contains(&cause.extended_code) => {
+                    Fault::Damaged(error.to_string())
+                }
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Fault::Damaged(error.to_string()),
                 _ => Fault::Failed(format!("{error} (code {})", cause.extended_code)),
             },
@@ -72,6 +75,9 @@ impl From<rusqlite::Error> for Fault {
         }
     }
 }
+
+/// SQLITE_IOERR_READ and SQLITE_IOERR_SHORT_READ.
+const READ_FAILURES: [i32; 2] = [266, 522];
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> OpenError {

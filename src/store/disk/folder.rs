@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufReader};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
@@ -13,9 +13,9 @@ use super::wal::{self, Survey};
 
 /// A folder whose files are only looked at; no broker has it meanwhile.
 pub(super) struct Source {
-    pub(super) database: File,
+    database: File,
     /// `None` if there is no write-ahead log.
-    pub(super) wal: Option<File>,
+    wal: Option<File>,
     _lock: Option<File>,
 }
 
@@ -41,10 +41,7 @@ impl Folder {
             move |error| OpenError::File { path: what, error }
         };
         if !path.is_dir() {
-            DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(failed(path))?;
-            if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-                sync(parent).map_err(failed(parent))?;
-            }
+            make(path).map_err(failed(path))?;
         }
         fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE)).map_err(failed(path))?;
         let lock_path = path.join(LOCK);
@@ -92,6 +89,28 @@ impl Source {
     }
 }
 
+impl Source {
+    pub(super) fn survey_wal(&self) -> io::Result<Survey> {
+        match &self.wal {
+            Some(wal) => wal::survey(&mut BufReader::with_capacity(READ_BYTES, wal)),
+            None => Ok(Survey::default()),
+        }
+    }
+
+    pub(super) fn database_bytes(&self) -> io::Result<u64> {
+        Ok(self.database.metadata()?.len())
+    }
+
+    /// Reads what there is; how much that was.
+    pub(super) fn read_database(&self, at: u64, to: &mut [u8]) -> io::Result<usize> {
+        self.database.read_at(to, at)
+    }
+
+    pub(super) fn read_wal(&self, at: u64, to: &mut [u8]) -> io::Result<usize> {
+        self.wal.as_ref().map_or(Ok(0), |wal| wal.read_at(to, at))
+    }
+}
+
 impl Draft {
     /// Makes an empty file beside `target`, which must not be there.
     pub(super) fn new(target: &Path) -> io::Result<Draft> {
@@ -132,11 +151,23 @@ impl Drop for Draft {
     }
 }
 
-/// Whether a folder is there and has anything in it.
-pub(super) fn is_filled(path: &Path) -> io::Result<bool> {
-    match if_there(fs::read_dir(path))? {
-        Some(mut files) => Ok(files.next().is_some()),
-        None => Ok(false),
+/// A database in the making, in a folder that has nothing else and is made if it is not there.
+pub(super) fn draft_in(folder: &Path) -> io::Result<Draft> {
+    let mut files = if_there(fs::read_dir(folder))?;
+    match files.as_mut().map(Iterator::next) {
+        None => make(folder)?,
+        Some(None) => {}
+        Some(Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+    }
+    fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?;
+    Draft::new(&folder.join(DATABASE))
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+    match folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync(parent),
+        None => Ok(()),
     }
 }
 

@@ -140,6 +140,8 @@ impl Disk {
             changes: VecDeque::new(),
             queries: VecDeque::new(),
             failure: None,
+            is_ending: false,
+            refused: 0,
         };
         let thread = std::thread::Builder::new().name("store".into()).spawn(|| writer.run());
         let thread = thread.map_err(|error| OpenError::Failed(error.to_string()))?;

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::database::Database;
 use super::fault::Fault;
-use super::rows::{self, Log, MESSAGE_COLUMNS, RECORD_COLUMNS};
+use super::rows::{self, Log, MESSAGE_COLUMNS, Measured, RECORD_COLUMNS};
 use crate::base::Wall;
 use crate::base::ids::Offset;
 use crate::store::{Entry, Find, Op, Outcome, Sender, StoreError};
 
 impl Database {
-    pub(super) fn query(&self, op: &Op) -> Result<Outcome, StoreError> {
-        let id = op.log().ok_or(StoreError::NoSuchLog)?;
-        let log = self.logs.get(&id).ok_or(StoreError::NoSuchLog)?;
+    /// An error is that of the engine, or a lock that another process has.
+    pub(super) fn query(&self, op: &Op) -> Result<Result<Outcome, StoreError>, Fault> {
+        let log = op.log().and_then(|id| self.logs.get(&id));
+        let Some(log) = log else { return Ok(Err(StoreError::NoSuchLog)) };
         match *op {
             Op::Read { from, below, bytes_max, records_only, .. } => {
                 let mut reading = Reading { at: from.0, entries: Vec::new(), senders: HashMap::new() };
@@ -23,18 +24,16 @@ impl Database {
                     Ok(()) => {}
                     // What lies before it is good; who reads on hears of it.
                     Err(Fault::Damaged(_)) if !reading.entries.is_empty() => {}
-                    Err(fault) => return Err(fault.of_query(Offset(reading.at))),
+                    Err(fault) => return fault.of_query(Offset(reading.at)).map(Err),
                 }
-                Ok(Outcome::Entries { entries: reading.entries, next: Offset(reading.at) })
+                Ok(Ok(Outcome::Entries { entries: reading.entries, next: Offset(reading.at) }))
             }
-            Op::Find { what, .. } => {
-                let found = match what {
-                    Find::Last(count) => Ok(log.last(count)),
-                    Find::Since(time) => self.since(log, time),
-                };
-                found.map(|at| Outcome::Found(Offset(at))).map_err(|f| f.of_query(Offset(log.first)))
-            }
-            _ => Err(StoreError::Failed("a change is no query".into())),
+            Op::Find { what: Find::Last(count), .. } => Ok(Ok(Outcome::Found(Offset(log.last(count))))),
+            Op::Find { what: Find::Since(time), .. } => match self.since(log, time) {
+                Ok(at) => Ok(Ok(Outcome::Found(Offset(at)))),
+                Err(fault) => fault.of_query(Offset(log.first)).map(Err),
+            },
+            _ => Err(Fault::Failed("a change is no query".into())),
         }
     }
 
@@ -61,6 +60,9 @@ impl Database {
             } else if records_only || reading.at < log.first {
                 let next = if records_only { record } else { record.min(log.first) };
                 reading.at = next.min(end);
+                continue;
+            } else if let Some(end_of_lost) = log.lost_at(reading.at) {
+                reading.at = end_of_lost.min(end);
                 continue;
             } else {
                 let gone = || Fault::Damaged(format!("the entry at {} is gone", reading.at));
@@ -91,29 +93,43 @@ impl Database {
         }
     }
 
-    /// The first message of this time or later, by halving: times never go back. What a damaged
-    /// time leads to is a wrong place to read from, not a wrong entry.
+    /// The first message of this time or later, by halving: times never go back. Bad rows are passed
+    /// over, and their time is not trusted; when one may be meant it is, so that whoever reads on hears
+    /// of it.
     fn since(&self, log: &Log, time: Wall) -> Result<u64, Fault> {
         if log.messages == 0 {
             return Ok(log.next);
         }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT place, time FROM messages WHERE place >= ? AND place < ? ORDER BY place LIMIT 1",
-        )?;
         let (mut low, mut high, mut best) = (log.first, log.next, log.next);
         while low < high {
             let middle = low + (high - low) / 2;
-            let mut rows = statement.query([log.place(middle)?, log.place(high)?])?;
-            match rows.next()? {
-                Some(row) if Wall(rows::number(row, 1)?) < time => low = rows::index(row.get(0)?) + 1,
-                Some(row) => {
-                    best = rows::index(row.get(0)?);
-                    high = middle;
-                }
+            match self.good_from(log, middle, high)? {
+                Some((_, good)) if good.time < time => low = good.offset + 1,
+                Some((first, _)) => (best, high) = (first, middle),
                 None => high = middle,
             }
         }
         Ok(best)
+    }
+
+    /// The first message from one offset to another, and the first that is good; `None` if there is
+    /// none there. The first may be a bad one.
+    fn good_from(&self, log: &Log, from: u64, to: u64) -> Result<Option<(u64, Measured)>, Fault> {
+        let sentence =
+            format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE place >= ? AND place < ? ORDER BY place");
+        let mut statement = self.connection.prepare_cached(&sentence)?;
+        let mut rows = statement.query([log.place(from)?, log.place(to)?])?;
+        let (mut first, mut bad) = (None, 0);
+        while let Some(row) = rows.next()? {
+            let first = *first.get_or_insert(rows::index(row.get(0)?));
+            match rows::check_message(row, log) {
+                Ok(good) => return Ok(Some((first, good))),
+                Err(fault) if bad == BAD_MAX => return Err(fault),
+                Err(_) => bad += 1,
+            }
+        }
+        // All of them are bad: what is before them decides.
+        Ok(None)
     }
 }
 
@@ -141,20 +157,37 @@ impl Senders for HashMap<u32, Arc<Sender>> {
 }
 
 impl Log {
-    /// So many messages before the end: what lies from `first` on and is no record is a message.
+    /// So many messages before the end: what lies from `first` on, is no record and was not lost, is a
+    /// message.
     fn last(&self, mut count: u64) -> u64 {
+        if self.messages == 0 {
+            return self.next;
+        }
+        let records = self.records.iter().map(|record| (*record, record + 1));
+        let mut others: Vec<_> =
+            records.chain(self.lost.iter().copied()).filter(|(_, end)| *end > self.first).collect();
+        others.sort_unstable();
         let mut end = self.next;
-        for record in self.records.iter().rev().take_while(|record| **record >= self.first) {
-            let between = end - record - 1;
+        for (from, to) in others.into_iter().rev() {
+            let between = end.saturating_sub(to);
             if count <= between {
                 return end - count;
             }
             count -= between;
-            end = *record;
+            end = from;
         }
-        if self.messages == 0 { self.next } else { end.saturating_sub(count).max(self.first) }
+        end.saturating_sub(count).max(self.first)
+    }
+
+    /// Where the lost range ends that this offset is in.
+    fn lost_at(&self, offset: u64) -> Option<u64> {
+        let behind = self.lost.partition_point(|(from, _)| *from <= offset);
+        let (_, end) = self.lost.get(behind.checked_sub(1)?)?;
+        (*end > offset).then_some(*end)
     }
 }
 
 /// What one read gives at most, whatever it asks for, unless one entry is larger.
 const READ_BYTES_MAX: usize = 1024 * 1024;
+/// Bad rows side by side that a search passes over.
+const BAD_MAX: u32 = 64;

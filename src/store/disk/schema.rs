@@ -20,7 +20,10 @@ const STEPS: &[&str] = &[VERSION_1];
 /// - `records`, `messages`: the entries.
 /// - `senders`: who sent messages, written once; `publishers`: their counters, written with the
 ///   appends; `runs`: the offsets of the last counters.
+/// - `lost`: offsets that a salvage did not find.
 /// - `notes`: what the broker keeps beside logs.
+/// - `totals`: one row. A row that has vanished is noticed by it, and by the counts in the rows of
+///   logs and publishers: a page of a broken tree may hide rows and be good in itself.
 ///
 /// Unsigned numbers are kept as the signed ones of the same bits. `checksum`: see `rows`.
 const VERSION_1: &str = "
@@ -30,7 +33,8 @@ CREATE TABLE logs (
     retain_age INTEGER NOT NULL, next INTEGER NOT NULL, time INTEGER NOT NULL,
     first INTEGER NOT NULL, first_time INTEGER NOT NULL, messages INTEGER NOT NULL,
     body_bytes INTEGER NOT NULL, bytes INTEGER NOT NULL, records INTEGER NOT NULL,
-    senders INTEGER NOT NULL, reserved INTEGER NOT NULL, checksum INTEGER NOT NULL);
+    senders INTEGER NOT NULL, reserved INTEGER NOT NULL, publishers INTEGER NOT NULL,
+    lost INTEGER NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE records (
     place INTEGER PRIMARY KEY, time INTEGER NOT NULL, record BLOB NOT NULL,
     certificate BLOB NOT NULL, wraps BLOB NOT NULL, checksum INTEGER NOT NULL);
@@ -44,7 +48,13 @@ CREATE TABLE senders (
     checksum INTEGER NOT NULL);
 CREATE TABLE publishers (
     place INTEGER PRIMARY KEY, kept INTEGER NOT NULL, next INTEGER NOT NULL,
-    last INTEGER NOT NULL, remembered INTEGER NOT NULL, checksum INTEGER NOT NULL);
+    last INTEGER NOT NULL, remembered INTEGER NOT NULL, runs INTEGER NOT NULL,
+    checksum INTEGER NOT NULL);
+CREATE TABLE lost (
+    place INTEGER PRIMARY KEY, length INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE totals (
+    id INTEGER PRIMARY KEY, logs INTEGER NOT NULL, notes INTEGER NOT NULL,
+    checksum INTEGER NOT NULL);
 CREATE TABLE runs (
     publisher INTEGER NOT NULL, counter INTEGER NOT NULL, start INTEGER NOT NULL,
     length INTEGER NOT NULL, checksum INTEGER NOT NULL,
@@ -58,10 +68,22 @@ CREATE TABLE notes (
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(Fault::from)?;
-    configure(&connection).map_err(Fault::from)?;
+    // One that is not ours is refused before anything is written to it.
     let done = version(&connection, tables(&connection)?.is_empty())?;
+    configure(&connection).map_err(Fault::from)?;
     migrate(&mut connection, STEPS, done).map_err(Fault::from)?;
     check_tables(&connection)?;
+    Ok(connection)
+}
+
+/// Makes a database that nobody else knows of yet; it is worth nothing before it is complete.
+pub(super) fn make(path: &Path) -> Result<Connection, Fault> {
+    let mut connection = Connection::open(path)?;
+    pragma(&connection, "auto_vacuum", "INCREMENTAL")?;
+    pragma(&connection, "journal_mode", "OFF")?;
+    pragma(&connection, "synchronous", "OFF")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    migrate(&mut connection, STEPS, 0)?;
     Ok(connection)
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, Row};
 
 use super::Opening;
-use super::database::{Change, Database, Numbers};
+use super::database::{Change, Database, Numbers, WalGrowth};
 use super::fault::Fault;
-use super::rows::{self, INDEX_MAX, Log, Publisher, RECORD_COLUMNS, place};
+use super::rows::{self, INDEX_MAX, Log, Publisher, RECORD_COLUMNS, Totals, place};
 use crate::base::ids::Offset;
 use crate::store::{Contents, Durability, Entry, Note, Run, Stored, StoredPublisher};
 
@@ -20,8 +21,7 @@ impl Database {
     ) -> Result<(Database, Contents), Fault> {
         let (mut logs, mut stored) = (HashMap::new(), Vec::new());
         let mut used_bytes = 0_u64;
-        let logs_all =
-            connection.query_row("SELECT count(*) FROM logs", [], |row| row.get::<_, i64>(0))? as u64;
+        let totals = Totals::find(&connection)?;
         let mut statement = connection.prepare("SELECT * FROM logs ORDER BY number")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -31,11 +31,15 @@ impl Database {
             if let Some(twin) = logs.insert(log.id, log) {
                 return Err(Fault::Damaged(format!("two logs are one: {:?}", twin.settings.name)));
             }
-            progress(Opening::Logs { done: stored.len() as u64, all: logs_all });
+            progress(Opening::Logs { done: stored.len() as u64, all: totals.logs });
         }
         drop(rows);
         drop(statement);
         let notes = read_notes(&connection)?;
+        if totals != (Totals { logs: stored.len() as u64, notes: notes.len() as u64 }) {
+            let found = (stored.len(), notes.len());
+            return Err(Fault::Damaged(format!("{} logs and {} notes of {totals:?}", found.0, found.1)));
+        }
         let mut database = Database {
             connection,
             logs,
@@ -44,13 +48,21 @@ impl Database {
             numbers: Numbers::default(),
             sweeps: Default::default(),
             scans: HashMap::new(),
+            notes: totals.notes,
+            spoiled: HashMap::new(),
+            may_shrink: true,
+            wal: WalGrowth::default(),
             change: Change::default(),
             unchecked_bytes: 0,
             commits: 0,
             #[cfg(test)]
             fail_commit: false,
+            #[cfg(test)]
+            fail_checkpoint: false,
         };
         database.find_garbage()?;
+        // From here on others wait for its answers.
+        database.connection.busy_timeout(BUSY_WAIT)?;
         Ok((database, Contents { logs: stored, notes }))
     }
 }
@@ -58,26 +70,38 @@ impl Database {
 fn read_log(connection: &Connection, row: &Row<'_>) -> Result<(Log, Vec<Arc<Entry>>), Fault> {
     let number: i64 = row.get(0)?;
     let bounds = [place(number, 0)?, place(number, INDEX_MAX)?];
-    let offsets = {
-        let sentence = "SELECT place FROM records WHERE place >= ? AND place < ? ORDER BY place";
-        let mut statement = connection.prepare_cached(sentence)?;
-        let places = statement.query_map(bounds, |row| row.get(0))?;
-        places.map(|place| place.map(rows::index)).collect::<Result<Vec<u64>, _>>()?
-    };
-    let mut log = Log::read(row, offsets)?;
+    let (mut log, counts) = Log::read(row)?;
     let sentence =
         format!("SELECT {RECORD_COLUMNS} FROM records WHERE place >= ? AND place < ? ORDER BY place");
     let mut statement = connection.prepare_cached(&sentence)?;
     let mut found = statement.query(bounds)?;
-    let mut records = Vec::with_capacity(log.records.len());
+    let mut records: Vec<Arc<Entry>> = Vec::new();
     while let Some(row) = found.next()? {
         records.push(Arc::new(rows::read_record(row, &log)?));
+    }
+    log.records = Arc::new(records.iter().map(|record| record.offset.0).collect());
+    log.lost = Arc::new(read_lost(connection, &log, bounds)?);
+    if [log.records.len() as u64, log.lost.len() as u64] != counts {
+        let (found, all) = (log.records.len(), counts[0]);
+        return Err(Fault::Damaged(format!("{found} of {all} records of {:?} are there", log.settings.name)));
     }
     if log.settings.durability == Durability::Memory {
         log.next = log.next.max(log.reserved);
         log.first = log.next;
     }
     Ok((log, records))
+}
+
+fn read_lost(connection: &Connection, log: &Log, bounds: [i64; 2]) -> Result<Vec<(u64, u64)>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT place, length, checksum FROM lost WHERE place >= ? AND place < ? ORDER BY place",
+    )?;
+    let mut found = statement.query(bounds)?;
+    let mut lost = Vec::new();
+    while let Some(row) = found.next()? {
+        lost.push(rows::read_lost(row, log)?);
+    }
+    Ok(lost)
 }
 
 impl Log {
@@ -95,20 +119,28 @@ impl Log {
         }
         let mut publishers = Vec::new();
         let mut statement = connection.prepare_cached(
-            "SELECT place, kept, next, last, remembered, checksum FROM publishers \
+            "SELECT place, kept, next, last, remembered, runs, checksum FROM publishers \
              WHERE place >= ? AND place < ? ORDER BY place",
         )?;
         let mut found = statement.query(bounds)?;
+        let mut rows_found = 0;
         while let Some(row) = found.next()? {
             let (number, publisher) = Publisher::read(row, self)?;
-            if publisher.remembered {
-                publishers.push(StoredPublisher {
-                    sender: rows::read_sender(connection, self, number)?,
-                    next: publisher.next,
-                    last_publish: publisher.last,
-                    runs: runs.remove(&number).unwrap_or_default(),
-                });
+            let runs = runs.remove(&number).unwrap_or_default();
+            rows_found += 1;
+            if runs.len() as u64 != publisher.runs {
+                let what = format!("counters of the publisher {number} of {:?} are gone", self.settings.name);
+                return Err(Fault::Damaged(what));
             }
+            if publisher.remembered {
+                let sender = rows::read_sender(connection, self, number)?;
+                let (next, last_publish) = (publisher.next, publisher.last);
+                publishers.push(StoredPublisher { sender, next, last_publish, runs });
+            }
+        }
+        if rows_found != self.publishers {
+            let what = format!("{rows_found} of {} publishers of {:?}", self.publishers, self.settings.name);
+            return Err(Fault::Damaged(what));
         }
         Ok(Stored {
             log: self.id,
@@ -122,6 +154,9 @@ impl Log {
         })
     }
 }
+
+/// How long a change waits for another process's lock before reads have a turn.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 fn read_notes(connection: &Connection) -> Result<Vec<Note>, Fault> {
     let mut statement =

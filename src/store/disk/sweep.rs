@@ -35,22 +35,36 @@ impl Database {
         };
         match done {
             // To be done when there is room: a step needs a few pages of the write-ahead log.
-            Err(Fault::Full) => {
-                if !self.connection.is_autocommit() {
-                    self.connection.execute_batch("ROLLBACK")?;
-                }
-                Ok(false)
+            Err(Fault::Full | Fault::Busy) => self.roll_back().map(|()| false),
+            // What is garbage stays: it is in nobody's way.
+            Err(Fault::Damaged(what)) => {
+                log::error!("room on disk cannot be given back: the database is damaged: {what}");
+                self.may_shrink = false;
+                self.sweeps.pop_front();
+                self.roll_back().map(|()| !self.sweeps.is_empty())
             }
             done => done,
         }
     }
 
+    fn roll_back(&self) -> Result<(), Fault> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        Ok(())
+    }
+
     /// Some sweeps, or a part of one.
     fn sweep(&mut self) -> Result<(), Fault> {
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        self.begin()?;
         let (mut left, mut finished) = (SWEPT_AT_ONCE, 0);
         for sweep in self.sweeps.iter().take(SWEEPS_AT_ONCE) {
-            left = self.sweep_one(sweep, left)?;
+            match self.sweep_one(sweep, left) {
+                Ok(rest) => left = rest,
+                // Those before it are done; it is the first the next time.
+                Err(Fault::Damaged(_)) if finished > 0 => break,
+                Err(fault) => return Err(fault),
+            }
             if left <= 0 {
                 break;
             }
@@ -85,7 +99,7 @@ impl Database {
     fn shrink(&mut self) -> Result<bool, Fault> {
         let free = schema::number(&self.connection, "freelist_count")?;
         let pages = schema::number(&self.connection, "page_count")?;
-        if free <= FREE_PAGES_MIN.max(pages / 8) {
+        if !self.may_shrink || free <= FREE_PAGES_MIN.max(pages / 8) {
             return Ok(false);
         }
         let sentence = format!("PRAGMA incremental_vacuum({CUT_AT_ONCE})");
@@ -124,11 +138,12 @@ impl Database {
 }
 
 /// Tables that have rows of a log, and their keys, which begin with the place; messages come first.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     ("messages", "place"),
     ("records", "place"),
     ("publishers", "place"),
     ("senders", "place"),
+    ("lost", "place"),
     ("runs", "publisher, counter"),
 ];
 /// So that many small ones take one step: numbers are wanted back.

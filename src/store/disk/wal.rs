@@ -49,12 +49,7 @@ pub(super) fn survey(wal: &mut impl Read) -> io::Result<Survey> {
     if fill(wal, &mut header)? < HEADER_BYTES {
         return Ok(Survey::default());
     }
-    let Some(header) = Header::parse(&header) else {
-        // It is synced before the first frame is written.
-        let mut frame = [0; FRAME_HEADER_BYTES];
-        let has_frames = fill(wal, &mut frame)? == FRAME_HEADER_BYTES;
-        return Ok(Survey { damaged_at: has_frames.then_some(0), ..Survey::default() });
-    };
+    let Some(header) = Header::parse(&header) else { return headless(wal) };
     let mut walk = Walk::new(&header);
     let mut slot = vec![0; FRAME_HEADER_BYTES + header.page_bytes];
     loop {
@@ -64,6 +59,27 @@ pub(super) fn survey(wal: &mut impl Read) -> io::Result<Survey> {
             return Ok(walk.survey);
         }
         walk.frame(&header, &slot);
+    }
+}
+
+/// A header is synced before the first frame is written; without it SQLite takes over nothing. The
+/// frames are there all the same, and each but the first can be held against the one before.
+fn headless(wal: &mut impl Read) -> io::Result<Survey> {
+    let mut slot = vec![0; FRAME_HEADER_BYTES + PAGE_BYTES];
+    if fill(wal, &mut slot)? < slot.len() {
+        return Ok(Survey::default());
+    }
+    let salt = slot[8..16].try_into().expect("8 bytes");
+    let header = Header { big_endian: false, page_bytes: PAGE_BYTES, salt, sum: Sum(0, 0) };
+    let mut walk = Walk::new(&header);
+    walk.is_whole = false;
+    loop {
+        walk.frame(&header, &slot);
+        if fill(wal, &mut slot)? < slot.len() {
+            walk.survey.recovered = Recovered::default();
+            walk.survey.damaged_at = Some(0);
+            return Ok(walk.survey);
+        }
     }
 }
 
@@ -195,3 +211,5 @@ fn fill(from: &mut impl Read, to: &mut [u8]) -> io::Result<usize> {
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
+/// What SQLite makes by itself.
+const PAGE_BYTES: usize = 4096;

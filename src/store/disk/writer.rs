@@ -21,6 +21,10 @@ pub(super) struct Writer {
     pub(super) changes: VecDeque<Job>,
     pub(super) queries: VecDeque<(Ticket, Op)>,
     pub(super) failure: Option<String>,
+    /// Nobody gives it anything any more.
+    pub(super) is_ending: bool,
+    /// Times in a row that another process's lock was in the way.
+    pub(super) refused: u32,
 }
 
 impl Writer {
@@ -56,7 +60,10 @@ impl Writer {
             match self.jobs.try_recv() {
                 Ok(job) => self.take(job),
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return !is_idle || !self.changes.is_empty(),
+                Err(TryRecvError::Disconnected) => {
+                    self.is_ending = true;
+                    return !self.changes.is_empty() || !self.queries.is_empty();
+                }
             }
         }
         true
@@ -76,10 +83,15 @@ impl Writer {
         if self.failure.is_some() {
             return Ok(false);
         }
-        let batch = self.batch()?;
+        let batch = self.batch(done)?;
         if !batch.is_empty() {
             let transacted = self.transact(&batch, done);
             if let Err(fault) = transacted {
+                if fault == Fault::Busy && self.may_wait() {
+                    // In front of what came later; queries go on meanwhile.
+                    batch.into_iter().rev().for_each(|job| self.changes.push_front(job));
+                    return self.run_queries(done).map(|()| true);
+                }
                 let why = fault.to_string();
                 done.extend(
                     batch.iter().filter_map(|job| Done::new(job, Err(StoreError::Failed(why.clone())))),
@@ -87,16 +99,38 @@ impl Writer {
                 return Err(fault);
             }
         }
-        for _ in 0..QUERIES_AT_ONCE {
-            let Some((ticket, op)) = self.queries.pop_front() else { break };
-            let result = self.database.query(&op);
-            done.push(Done { completion: Completion { ticket, result }, failure_of: None });
-        }
+        self.refused = 0;
+        self.run_queries(done)?;
         self.database.checkpoint_if_due()?;
         // Answers do not wait for it.
         let ready = std::mem::take(done);
         self.report(ready);
         self.database.tidy()
+    }
+
+    fn run_queries(&mut self, done: &mut Vec<Done>) -> Result<(), Fault> {
+        for _ in 0..QUERIES_AT_ONCE {
+            let Some((ticket, op)) = self.queries.pop_front() else { break };
+            match self.database.query(&op) {
+                Ok(result) => {
+                    done.push(Done { completion: Completion { ticket, result }, failure_of: None });
+                }
+                Err(fault) => {
+                    self.queries.push_front((ticket, op));
+                    return if fault == Fault::Busy { Ok(()) } else { Err(fault) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A lock of another process is no failure; at the end, which cannot wait for it forever, it is.
+    fn may_wait(&mut self) -> bool {
+        self.refused += 1;
+        if self.refused == 1 {
+            log::warn!("another process has locked the database: what is to be stored waits for it");
+        }
+        !self.is_ending || self.refused <= REFUSED_MAX
     }
 
     fn transact(&mut self, batch: &[Job], done: &mut Vec<Done>) -> Result<(), Fault> {
@@ -114,37 +148,38 @@ impl Writer {
 
     /// What goes into the next transaction. A trim goes when it has seen all that it drops; what
     /// changes the same log behind it waits.
-    fn batch(&mut self) -> Result<Vec<Job>, Fault> {
+    fn batch(&mut self, done: &mut Vec<Done>) -> Result<Vec<Job>, Fault> {
         let mut batch = Vec::new();
-        let mut waiting = VecDeque::new();
         let mut held: HashSet<Incarnation> = HashSet::new();
         let mut changed: HashSet<Incarnation> = HashSet::new();
         let (mut bytes, mut broken) = (0, None);
         for job in std::mem::take(&mut self.changes) {
             let log = job.log();
             let is_behind = log.is_some_and(|log| held.contains(&log)) || bytes > BATCH_BYTES_MAX;
-            let goes = !is_behind
-                && match &job {
-                    Job::Op(ticket, Op::Trim { log, keep }) => {
-                        let may_go = !changed.contains(log) && broken.is_none();
-                        may_go
-                            && self.database.scan(*ticket, *log, keep).unwrap_or_else(|fault| {
-                                broken = Some(fault);
-                                false
-                            })
-                    }
-                    _ => true,
-                };
-            if goes {
-                bytes += job.bytes();
-                changed.extend(log);
-                batch.push(job);
-            } else {
-                held.extend(log);
-                waiting.push_back(job);
+            let goes = match &job {
+                _ if is_behind => Ok(false),
+                Job::Op(_, Op::Trim { log, .. }) if changed.contains(log) || broken.is_some() => Ok(false),
+                Job::Op(ticket, Op::Trim { log, keep }) => self.database.scan(*ticket, *log, keep),
+                _ => Ok(true),
+            };
+            match goes {
+                Ok(true) => {
+                    bytes += job.bytes();
+                    changed.extend(log);
+                    batch.push(job);
+                    continue;
+                }
+                Ok(false) | Err(Fault::Busy) => {}
+                Err(Fault::Damaged(_)) => {
+                    let offset = self.database.first_of(log);
+                    done.extend(Done::new(&job, Err(StoreError::Damaged { offset })));
+                    continue;
+                }
+                Err(fault) => broken = Some(fault),
             }
+            held.extend(log);
+            self.changes.push_back(job);
         }
-        self.changes = waiting;
         match broken {
             None => Ok(batch),
             // All of it is refused.
@@ -187,6 +222,8 @@ impl Done {
     }
 }
 
+/// Times, each of them a second, that the end waits for another process's lock.
+const REFUSED_MAX: u32 = 10;
 /// Taken from the queue and not yet done.
 const WAITING_MAX: usize = 1024;
 /// Bodies in one transaction; the one that exceeds it still goes.

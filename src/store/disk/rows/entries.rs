@@ -160,3 +160,8 @@ fn wraps_from_bytes(mut bytes: &[u8]) -> Option<Wraps> {
     }
     Some(wraps.into())
 }
+
+/// How long the body is of a message as [`MESSAGE_COLUMNS`] gives it, good or not.
+pub(in crate::store::disk) fn body_bytes(row: &Row<'_>) -> u64 {
+    blob(row, 7).map_or(0, |body| body.len() as u64)
+}

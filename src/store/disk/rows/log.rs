@@ -29,6 +29,10 @@ pub(in crate::store::disk) struct Log {
     pub(in crate::store::disk) bytes: u64,
     /// The offsets of the records.
     pub(in crate::store::disk) records: Arc<Vec<u64>>,
+    /// Offsets of messages that a salvage did not find: the first, and the one behind the last.
+    pub(in crate::store::disk) lost: Arc<Vec<(u64, u64)>>,
+    /// How many rows of publishers there are.
+    pub(in crate::store::disk) publishers: u64,
     /// The lowest number that no sender has had.
     pub(in crate::store::disk) senders: u32,
     /// Of a log of RAM: no message has been given this offset or a higher one.
@@ -47,7 +51,16 @@ impl Log {
         place(self.number, index)
     }
 
-    fn checksum(&self) -> i64 {
+    /// How many messages lie from one offset to another, both among those kept.
+    pub(in crate::store::disk) fn messages_between(&self, from: u64, to: u64) -> u64 {
+        let before = |at: u64| self.records.partition_point(|record| *record < at) as u64;
+        let lost = self.lost.iter().map(|(start, end)| (*end).min(to).saturating_sub((*start).max(from)));
+        let others = before(to).saturating_sub(before(from)) + lost.sum::<u64>();
+        to.saturating_sub(from).saturating_sub(others)
+    }
+
+    /// With the number of its records and of its rows of lost offsets.
+    fn checksum(&self, [records, lost]: [u64; 2]) -> i64 {
         let LogSettings { name, durability, retain } = &self.settings;
         let sum = Sum::new("logs", self.id, self.number).bytes(name.as_str().as_bytes());
         let numbers = [
@@ -62,9 +75,11 @@ impl Log {
             self.messages,
             self.body_bytes,
             self.bytes,
-            self.records.len() as u64,
+            records,
             u64::from(self.senders),
             self.reserved,
+            self.publishers,
+            lost,
         ];
         numbers.into_iter().fold(sum, Sum::number).end()
     }
@@ -72,7 +87,7 @@ impl Log {
     pub(in crate::store::disk) fn write(&self, connection: &Connection) -> Result<(), Fault> {
         let LogSettings { name, durability, retain } = &self.settings;
         let mut statement = connection
-            .prepare_cached("INSERT OR REPLACE INTO logs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?;
+            .prepare_cached("INSERT OR REPLACE INTO logs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?;
         statement.execute(params![
             self.number,
             self.id.0 as i64,
@@ -91,13 +106,15 @@ impl Log {
             self.records.len() as i64,
             self.senders,
             self.reserved as i64,
-            self.checksum(),
+            self.publishers as i64,
+            self.lost.len() as i64,
+            self.checksum([self.records.len() as u64, self.lost.len() as u64]),
         ])?;
         Ok(())
     }
 
-    /// `records` are the offsets of those that were found.
-    pub(in crate::store::disk) fn read(row: &Row<'_>, records: Vec<u64>) -> Result<Log, Fault> {
+    /// Without its records and lost offsets, but with how many of them there are.
+    pub(in crate::store::disk) fn read(row: &Row<'_>) -> Result<(Log, [u64; 2]), Fault> {
         let name: String = row.get(2)?;
         let bad = || Fault::Damaged(format!("the row of the log {name:?}"));
         let log = Log {
@@ -115,16 +132,18 @@ impl Log {
             messages: number(row, 11)?,
             body_bytes: number(row, 12)?,
             bytes: number(row, 13)?,
-            // Their number is among what the checksum covers.
-            records: Arc::new(records),
+            records: Arc::default(),
+            lost: Arc::default(),
+            publishers: number(row, 17)?,
             senders: row.get(15)?,
             reserved: number(row, 16)?,
             refused: None,
         };
-        if log.checksum() != row.get::<_, i64>(17)? {
+        let counts = [number(row, 14)?, number(row, 18)?];
+        if log.checksum(counts) != row.get::<_, i64>(19)? {
             return Err(bad());
         }
-        Ok(log)
+        Ok((log, counts))
     }
 }
 

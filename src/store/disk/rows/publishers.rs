@@ -19,6 +19,8 @@ pub(in crate::store::disk) struct Publisher {
     pub(in crate::store::disk) last: Wall,
     /// Until the broker says to forget it.
     pub(in crate::store::disk) remembered: bool,
+    /// How many rows of runs there are.
+    pub(in crate::store::disk) runs: u64,
 }
 
 pub(in crate::store::disk) fn write_sender(
@@ -53,9 +55,15 @@ pub(in crate::store::disk) fn read_sender(
     )?;
     let mut rows = statement.query([place])?;
     let bad = || Fault::Damaged(format!("the sender {number} of log {}", log.number));
-    let row = rows.next()?.ok_or_else(bad)?;
+    sender_from(rows.next()?.ok_or_else(bad)?, log)
+}
+
+/// From `place, publisher, fingerprint, name, delegation, certificate, checksum`.
+pub(in crate::store::disk) fn sender_from(row: &Row<'_>, log: &Log) -> Result<Arc<Sender>, Fault> {
+    let place: i64 = row.get(0)?;
+    let bad = || Fault::Damaged(format!("the sender {} of log {}", index(place), log.number));
     let sender = Sender {
-        number,
+        number: u32::try_from(index(place)).map_err(|_| bad())?,
         publisher: PublisherId(row.get(1)?),
         fingerprint: Fingerprint(row.get(2)?),
         name: Name::parse(&row.get::<_, String>(3)?).map_err(|_| bad())?,
@@ -87,19 +95,20 @@ impl Publisher {
     ) -> Result<(), Fault> {
         let place = log.place(u64::from(number))?;
         let mut statement =
-            connection.prepare_cached("INSERT OR REPLACE INTO publishers VALUES (?,?,?,?,?,?)")?;
+            connection.prepare_cached("INSERT OR REPLACE INTO publishers VALUES (?,?,?,?,?,?,?)")?;
         statement.execute(params![
             place,
             self.kept as i64,
             self.next.0 as i64,
             self.last.0 as i64,
             self.remembered,
+            self.runs as i64,
             self.checksum(log.id, place),
         ])?;
         Ok(())
     }
 
-    /// From `place, kept, next, last, remembered, checksum`.
+    /// From `place, kept, next, last, remembered, runs, checksum`.
     pub(in crate::store::disk) fn read(row: &Row<'_>, log: &Log) -> Result<(u32, Publisher), Fault> {
         let place: i64 = row.get(0)?;
         let publisher = Publisher {
@@ -107,9 +116,10 @@ impl Publisher {
             next: Counter(number(row, 2)?),
             last: Wall(number(row, 3)?),
             remembered: row.get(4)?,
+            runs: number(row, 5)?,
         };
         match u32::try_from(index(place)) {
-            Ok(number) if publisher.checksum(log.id, place) == row.get::<_, i64>(5)? => {
+            Ok(number) if publisher.checksum(log.id, place) == row.get::<_, i64>(6)? => {
                 Ok((number, publisher))
             }
             _ => Err(Fault::Damaged(format!("the publisher {} of log {}", index(place), log.number))),
@@ -118,26 +128,27 @@ impl Publisher {
 
     fn checksum(&self, log: Incarnation, place: i64) -> i64 {
         let sum = Sum::new("publishers", log, place).number(self.kept).number(self.next.0);
-        sum.number(self.last.0).number(u64::from(self.remembered)).end()
+        sum.number(self.last.0).number(u64::from(self.remembered)).number(self.runs).end()
     }
 }
 
+/// In place of the one that begins with the same counter; whether there was none.
 pub(in crate::store::disk) fn write_run(
     connection: &Connection,
     log: &Log,
     number: u32,
     run: &Run,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let place = log.place(u64::from(number))?;
-    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?)")?;
-    statement.execute(params![
-        place,
-        run.counter.0 as i64,
-        run.offset.0 as i64,
-        run.len as i64,
-        run_checksum(log.id, place, run),
-    ])?;
-    Ok(())
+    let (counter, checksum) = (run.counter.0 as i64, run_checksum(log.id, place, run));
+    let values = params![place, counter, run.offset.0 as i64, run.len as i64, checksum];
+    let update =
+        "UPDATE runs SET start = ?3, length = ?4, checksum = ?5 WHERE publisher = ?1 AND counter = ?2";
+    if connection.prepare_cached(update)?.execute(values)? > 0 {
+        return Ok(false);
+    }
+    connection.prepare_cached("INSERT INTO runs VALUES (?,?,?,?,?)")?.execute(values)?;
+    Ok(true)
 }
 
 /// From `publisher, counter, start, length, checksum`.

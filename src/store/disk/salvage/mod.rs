@@ -8,10 +8,22 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::fault::OpenError;
+use rusqlite::{Connection, params_from_iter};
+
+use self::found::{Found, Topic};
+use self::image::Image;
+use super::database::Database;
+use super::fault::{Fault, OpenError};
 use super::folder::{self, Source};
+use super::rows::{self, Totals};
+use super::schema;
 use crate::base::ids::Offset;
 use crate::base::names::TopicName;
+
+mod cells;
+mod found;
+mod image;
+mod rebuild;
 
 /// What was copied, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,20 +78,101 @@ pub enum SalvageError {
 }
 
 /// Copies what is good of the database in `old` to one in `new`, a folder that is empty or not
-/// there. `progress` is told how many pages of all have been looked at.
+/// there. `progress` is told how many pages of all have been looked at; each is, twice.
 pub fn salvage(
     old: &Path,
     new: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<SalvageReport, SalvageError> {
-    let read = |error| SalvageError::Read { path: new.to_owned(), error };
-    if folder::is_filled(new).map_err(read)? {
-        return Err(SalvageError::NotEmpty { path: new.to_owned() });
-    }
     let source = Source::take(old).map_err(SalvageError::Old)?;
-    progress(0, 0);
-    let _ = source;
-    Err(SalvageError::Nothing { path: old.to_owned() })
+    let read = |error| SalvageError::Read { path: old.to_owned(), error };
+    let image = Image::open(source).map_err(read)?;
+    let pages = image.row_pages();
+    let (mut done, all) = (0, 2 * pages.len() as u64);
+    let mut step = || {
+        done += 1;
+        progress(done, all);
+    };
+    let made = |fault: Fault| SalvageError::New(fault.into());
+    let found = Found::gather(&image, &pages, &mut step).map_err(made)?;
+    if found.topics.is_empty() && found.notes.is_empty() && found.totals.is_none() {
+        return Err(SalvageError::Nothing { path: old.to_owned() });
+    }
+    let draft = folder::draft_in(new).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => SalvageError::NotEmpty { path: new.to_owned() },
+        _ => SalvageError::New(OpenError::File { path: new.to_owned(), error }),
+    })?;
+    let report = build(&draft.path, found, &image, &pages, &mut step).map_err(made)?;
+    draft.keep().map_err(|error| SalvageError::New(OpenError::File { path: new.to_owned(), error }))?;
+    Ok(report)
+}
+
+fn build(
+    path: &Path,
+    mut found: Found,
+    image: &Image,
+    pages: &[u32],
+    step: &mut dyn FnMut(),
+) -> Result<SalvageReport, Fault> {
+    let connection = schema::make(path)?;
+    connection.execute_batch("BEGIN")?;
+    copy_messages(&connection, &mut found, image, pages, step)?;
+    let totals = found.totals;
+    let mut report = SalvageReport { bad_frames: image.bad_frames, ..SalvageReport::default() };
+    for topic in found.topics.into_values() {
+        let missing = topic.records_all.saturating_sub(topic.records.len() as u64);
+        if missing > 0 {
+            drop_messages(&connection, &topic)?;
+            report.lost_topics.push(LostTopic {
+                name: topic.log.settings.name,
+                lost_records: missing,
+                messages: topic.messages.len() as u64,
+            });
+        } else {
+            report.topics.push(topic.write(&connection)?);
+        }
+    }
+    for note in &found.notes {
+        rows::write_note(&connection, note)?;
+    }
+    let written = Totals { logs: report.topics.len() as u64, notes: found.notes.len() as u64 };
+    written.write(&connection)?;
+    connection.execute_batch("COMMIT")?;
+    report.notes = written.notes;
+    if let Some(all) = totals {
+        report.lost_notes = all.notes.saturating_sub(written.notes);
+        let named = (report.topics.len() + report.lost_topics.len()) as u64;
+        report.nameless_topics = all.logs.saturating_sub(named);
+    }
+    // A start is to take it.
+    Database::load(connection, u64::MAX, &mut |_| {})?;
+    Ok(report)
+}
+
+fn copy_messages(
+    connection: &Connection,
+    found: &mut Found,
+    image: &Image,
+    pages: &[u32],
+    step: &mut dyn FnMut(),
+) -> Result<(), Fault> {
+    let mut insert = connection.prepare("INSERT OR IGNORE INTO messages VALUES (?,?,?,?,?,?,?,?)")?;
+    for page in pages {
+        for cell in image.page(*page).map(|page| cells::of(&page, 0)).unwrap_or_default() {
+            let Some((topic, values, message)) = found.message(&cell, image) else { continue };
+            if insert.execute(params_from_iter(values))? > 0 {
+                topic.messages.push(message);
+            }
+        }
+        step();
+    }
+    Ok(())
+}
+
+fn drop_messages(connection: &Connection, topic: &Topic) -> Result<(), Fault> {
+    let bounds = [topic.log.place(0)?, topic.log.place(rows::INDEX_MAX)?];
+    connection.execute("DELETE FROM messages WHERE place >= ? AND place < ?", bounds)?;
+    Ok(())
 }
 
 impl fmt::Display for SalvageError {

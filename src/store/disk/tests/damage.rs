@@ -3,7 +3,7 @@
 use super::*;
 
 /// What was on the disk at one moment, in a folder of its own.
-fn copy(from: &Path) -> TempDir {
+pub(super) fn copy(from: &Path) -> TempDir {
     let to = folder();
     for name in ["sealmq.db", "sealmq.db-wal"] {
         if from.join(name).exists() {
@@ -57,81 +57,118 @@ fn what_had_completed_is_there_whenever_the_process_ends() {
     assert!(answered > 500, "{answered}");
 }
 
-#[test]
-fn a_write_ahead_log_cut_anywhere_leaves_a_beginning() {
-    let folder = folder();
-    let (mut store, _) = reopen(folder.path());
-    store.run(create(LOG, 1)).expect("there is room");
-    for counter in 0..20 {
-        store.run(append(LOG, counter)).expect("there is room");
-    }
-    let path = folder.path().to_owned();
-    let whole = store.probe(move |_| copy(&path));
-    let entries = store.read_all(LOG).expect("it can be read");
-    let length = fs::metadata(whole.path().join("sealmq.db-wal")).expect("it is there").len();
-    let mut lengths = Vec::new();
-    for cut in (0..=length).rev().step_by(length as usize / 40 + 7) {
-        let torn = copy(whole.path());
-        let wal = fs::OpenOptions::new().write(true).open(torn.path().join("sealmq.db-wal"));
-        wal.and_then(|wal| wal.set_len(cut)).expect("it can be cut");
-        let (mut again, contents) = reopen(torn.path());
-        if contents.logs.is_empty() {
-            lengths.push(0);
-            continue;
-        }
-        let left = again.read_all(LOG).expect("it can be read");
-        assert_eq!(left, entries[..left.len()], "cut at {cut}");
-        lengths.push(left.len());
-    }
-    assert!(lengths.is_sorted_by(|a, b| a >= b), "{lengths:?}");
-    assert_eq!((lengths.first(), lengths.last()), (Some(&21), Some(&0)));
-}
+const BOTH: [Incarnation; 2] = [LOG, Incarnation(5)];
 
-#[test]
-fn flipped_bytes_are_never_served() {
+/// A database with all kinds of rows, and what two logs have.
+pub(super) fn filled() -> (TempDir, [Vec<Arc<Entry>>; 2], Note) {
     let folder = folder();
     let (mut store, _) = reopen(folder.path());
-    for log in [LOG, Incarnation(5)] {
+    for log in BOTH {
         store.run(create(log, 3)).expect("there is room");
         let appends = (0..60).map(|c| append_of(log, c as u32 % 3, c, 20 + c as usize * 40));
         store.run_all(appends.chain([append_of(log, 0, 60, 20_000)]));
     }
     let note = Note { kind: NoteKind::Request, key: vec![1; 40], value: vec![2; 400] };
     store.run(Op::Put { note: note.clone() }).expect("there is room");
-    let good = [LOG, Incarnation(5)].map(|log| store.read_all(log).expect("it can be read"));
-    drop(store);
-    let bytes = fs::read(folder.path().join("sealmq.db")).expect("it can be read");
-    let (mut refused, mut reported, mut intact) = (0, 0, 0);
-    // A prime, so that all parts of a page have their turn.
-    for (flip, at) in (0..bytes.len()).step_by(211).enumerate() {
-        let bad = folder_with(&bytes, at, 1 << (flip % 8));
-        let Ok((mut store, contents)) = open(bad.path(), ROOMY) else {
-            refused += 1;
-            continue;
-        };
-        assert_eq!(contents.notes, std::slice::from_ref(&note), "flipped at {at}");
-        assert_eq!(contents.logs.len(), 2, "flipped at {at}");
-        for (log, good) in [LOG, Incarnation(5)].into_iter().zip(&good) {
-            let stored = contents.logs.iter().find(|s| s.log == log).expect("both are there");
-            let records: Vec<_> = good.iter().filter(|e| !e.is_message()).cloned().collect();
-            assert_eq!(stored.records, records, "flipped at {at}");
-            assert_eq!(stored.publishers.len(), 3, "flipped at {at}");
-            match store.read_all(log) {
-                Ok(entries) => {
-                    assert!(entries == *good, "flipped at {at}: wrong data");
-                    intact += 1;
+    let good = BOTH.map(|log| store.read_all(log).expect("it can be read"));
+    (folder, good, note)
+}
+
+/// Opens a database that may be damaged, reads and writes all over it, and says what came of it:
+/// refused, reported or intact. Nothing wrong may be served, and the engine goes on.
+fn use_damaged(path: &Path, good: &[Vec<Arc<Entry>>; 2], note: &Note, what: &str) -> [u32; 3] {
+    let (mut store, contents) = match open(path, ROOMY) {
+        Ok(opened) => opened,
+        Err(OpenError::Damaged(_) | OpenError::NotOurs | OpenError::Newer { .. }) => return [1, 0, 0],
+        Err(other) => panic!("{what}: {other:?}"),
+    };
+    assert_eq!(contents.notes, std::slice::from_ref(note), "{what}");
+    assert_eq!(contents.logs.len(), 2, "{what}");
+    let mut counts = [0, 0, 0];
+    for (log, good) in BOTH.into_iter().zip(good) {
+        let stored = contents.logs.iter().find(|s| s.log == log).expect("both are there");
+        let records: Vec<_> = good.iter().filter(|e| !e.is_message()).cloned().collect();
+        assert_eq!(stored.records, records, "{what}");
+        assert_eq!((stored.publishers.len(), stored.next), (3, Offset(64)), "{what}");
+        let runs: usize = stored.publishers.iter().map(|publisher| publisher.runs.len()).sum();
+        assert_eq!(runs, 61, "{what}");
+        let read = store.read_all(log);
+        match &read {
+            Ok(entries) => assert!(entries == good, "{what}: wrong data"),
+            Err(StoreError::Damaged { .. }) => {}
+            Err(other) => panic!("{what}: {other}"),
+        }
+        counts[if read.is_ok() { 2 } else { 1 }] += 1;
+        for time in [0, 110, 131, 155, 200] {
+            match store.run(Op::Find { log, what: Find::Since(Wall(time)) }) {
+                Ok(Outcome::Found(at)) => {
+                    let exact = good.iter().find(|e| e.is_message() && e.time >= Wall(time));
+                    let exact = exact.map_or(Offset(64), |entry| entry.offset);
+                    assert!(at == exact || at < exact && read.is_err(), "{what}: {at} for {exact}");
                 }
-                Err(StoreError::Damaged { .. } | StoreError::Failed(_)) => reported += 1,
-                Err(other) => panic!("flipped at {at}: {other}"),
+                Err(StoreError::Damaged { .. }) => {}
+                other => panic!("{what}: {other:?}"),
             }
         }
+        for op in [append_of(log, 1, 61, 3000), append_of(log, 0, 61, 10), trim(log, 20), trim(log, 2)] {
+            match store.run(op) {
+                Ok(_) | Err(StoreError::Damaged { .. }) => {}
+                other => panic!("{what}: {other:?}"),
+            }
+        }
+        for entry in store.read_all(log).unwrap_or_default().iter().filter(|e| e.offset < Offset(64)) {
+            assert!(*entry == good[entry.offset.0 as usize], "{what}: wrong data");
+        }
     }
-    println!("{refused} refused, {reported} reported, {intact} intact");
-    assert!(refused > 0 && reported > 0 && intact > 0, "{refused} {reported} {intact}");
+    assert_eq!(store.disk.failure(), None, "{what}");
+    counts
+}
+
+#[test]
+fn flipped_bytes_are_never_served() {
+    let (folder, good, note) = filled();
+    let bytes = fs::read(folder.path().join("sealmq.db")).expect("it can be read");
+    let mut sums = [0; 3];
+    // A prime, so that all parts of a page have their turn.
+    for (flip, at) in (0..bytes.len()).step_by(331).enumerate() {
+        let bad = folder_with(&bytes, at, 1 << (flip % 8));
+        let counts = use_damaged(bad.path(), &good, &note, &format!("flipped at {at}"));
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
+    assert!(sums.iter().all(|sum| *sum > 0), "refused, reported, intact: {sums:?}");
+}
+
+#[test]
+fn a_broken_header_of_a_page_hides_no_row() {
+    let (folder, good, note) = filled();
+    let bytes = fs::read(folder.path().join("sealmq.db")).expect("it can be read");
+    let mut sums = [0; 3];
+    // Kind, first free block, number of rows, and the first of their places.
+    for page in (4096..bytes.len()).step_by(4096) {
+        for (at, flip) in [(0, 2), (2, 1), (4, 1), (4, 2), (6, 1), (9, 4), (11, 1)] {
+            let bad = folder_with(&bytes, page + at, flip);
+            let counts = use_damaged(bad.path(), &good, &note, &format!("page at {page}, byte {at}"));
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+    }
+    assert!(sums.iter().all(|sum| *sum > 0), "refused, reported, intact: {sums:?}");
+}
+
+#[test]
+fn a_database_that_was_cut_off_is_refused_or_right() {
+    let (folder, good, note) = filled();
+    let bytes = fs::read(folder.path().join("sealmq.db")).expect("it can be read");
+    let mut refused = 0;
+    for cut in (1..bytes.len()).step_by(4096 / 3) {
+        let bad = super::folder();
+        fs::write(bad.path().join("sealmq.db"), &bytes[..cut]).expect("it can be written");
+        refused += use_damaged(bad.path(), &good, &note, &format!("cut at {cut}"))[0];
+    }
+    assert!(refused > 10, "{refused}");
 }
 
 /// A database with one bit changed.
-fn folder_with(bytes: &[u8], at: usize, flip: u8) -> TempDir {
+pub(super) fn folder_with(bytes: &[u8], at: usize, flip: u8) -> TempDir {
     let to = folder();
     let mut bytes = bytes.to_vec();
     bytes[at] ^= flip;
@@ -200,4 +237,55 @@ fn databases_of_others_and_of_the_future_are_refused_with_a_sentence() {
     fs::write(folder.path().join("sealmq.db"), [b'x'; 5000]).expect("it can be written");
     let refused = open(folder.path(), ROOMY).err().expect("it is no database");
     assert!(matches!(refused, OpenError::Damaged(_)), "{refused:?}");
+}
+
+#[test]
+fn a_damaged_count_of_a_publisher_stops_only_its_topic() {
+    let folder = folder();
+    let (mut store, _) = reopen(folder.path());
+    store.run_all([create(LOG, 1), append(LOG, 0), create(Incarnation(5), 1), append(Incarnation(5), 0)]);
+    store.probe(|database| {
+        let spoil = "UPDATE publishers SET next = next + 1 WHERE place >> 43 = 0";
+        assert_eq!(database.connection.execute(spoil, []).expect("a good sentence"), 1);
+    });
+    let results = store.run_together([
+        append(LOG, 1),
+        append(Incarnation(5), 1),
+        append(LOG, 2),
+        trim(LOG, 1),
+        Op::Configure { log: LOG, retain: Retain { messages: 1, bytes: 1, age_ms: 1 } },
+    ]);
+    let damaged = || Err(StoreError::Damaged { offset: Offset(2) });
+    assert_eq!(results[0], damaged());
+    assert!(matches!(&results[1], Ok(Outcome::Appended { entry }) if entry.offset == Offset(2)));
+    assert_eq!(results[2..], [Err(StoreError::EarlierFailed), damaged(), damaged()]);
+    assert_eq!(store.run(append(LOG, 1)), damaged(), "it was seen, and is as it was");
+    assert_eq!(store.disk.failure(), None);
+    assert_eq!(store.read_all(LOG).expect("it can be read").len(), 2);
+    let Ok(Outcome::Removed { .. }) = store.run(Op::Remove { log: LOG }) else { panic!("it may go") };
+    store.run(create(LOG, 1)).expect("there is room");
+    store.run(append(LOG, 0)).expect("it is another log");
+}
+
+#[test]
+fn a_search_by_time_trusts_no_bad_row() {
+    let folder = folder();
+    let (mut store, _) = reopen(folder.path());
+    store.run(create(LOG, 1)).expect("there is room");
+    store.run_all((0..100).map(|counter| append(LOG, counter)));
+    // The first that a search looks at.
+    store.probe(|database| {
+        let spoil = "UPDATE messages SET time = 0 WHERE place & 0xff = 51";
+        assert_eq!(database.connection.execute(spoil, []).expect("a good sentence"), 1);
+    });
+    let mut since = |time| store.run(Op::Find { log: LOG, what: Find::Since(Wall(time)) });
+    assert_eq!(since(110), Ok(Outcome::Found(Offset(11))));
+    assert_eq!(since(190), Ok(Outcome::Found(Offset(91))));
+    assert_eq!(since(151), Ok(Outcome::Found(Offset(51))), "the bad one may be meant");
+    // Nor does a trim.
+    let kept = store.run(Op::Trim { log: LOG, keep: Keep { since: Wall(145), ..Keep::default() } });
+    assert!(matches!(kept, Ok(Outcome::Trimmed { kept, .. }) if kept.messages == 55), "{kept:?}");
+    let kept = store.run(Op::Trim { log: LOG, keep: Keep { since: Wall(160), ..Keep::default() } });
+    assert!(matches!(kept, Ok(Outcome::Trimmed { kept, .. }) if kept.messages == 40), "{kept:?}");
+    assert_eq!(store.read_all(LOG).expect("the bad one is gone").len(), 41);
 }

@@ -22,7 +22,7 @@ fn a_full_disk_refuses_whole_transactions_and_recovers() {
     limit(&mut store, 4);
     let ops = [append(LOG, 10), append_of(LOG, 0, 11, 100_000), append(LOG, 12), create(Incarnation(9), 1)];
     // One transaction, whatever the writer's speed: the queue is filled while it looks away.
-    let results = in_one_transaction(&mut store, ops);
+    let results = store.run_together(ops);
     assert_eq!(results[0], Err(StoreError::Full));
     assert_eq!(results[1..3], [Err(StoreError::EarlierFailed), Err(StoreError::EarlierFailed)]);
     assert_eq!(results[3], Err(StoreError::Full), "nothing half done");
@@ -32,7 +32,7 @@ fn a_full_disk_refuses_whole_transactions_and_recovers() {
 
     // What makes room goes, though it stood among what did not.
     let ops = [append_of(LOG, 0, 10, 100_000), trim(LOG, 3), append(LOG, 11)];
-    let results = in_one_transaction(&mut store, ops);
+    let results = store.run_together(ops);
     assert_eq!(results[0], Err(StoreError::Full));
     assert!(matches!(results[1], Ok(Outcome::Trimmed { kept, .. }) if kept.messages == 3), "{results:?}");
     assert_eq!(results[2], Err(StoreError::EarlierFailed));
@@ -46,25 +46,6 @@ fn a_full_disk_refuses_whole_transactions_and_recovers() {
     assert_eq!(contents.logs.len(), 1);
     assert_eq!(contents.logs[0].publishers[0].next, Counter(11));
     assert_eq!(store.read_all(LOG).expect("it can be read"), all);
-}
-
-/// Submits while the writer is held up, so that it finds all of it at once.
-fn in_one_transaction<const N: usize>(store: &mut Waiting, ops: [Op; N]) -> Vec<Result<Outcome, StoreError>> {
-    let (going, go) = channel::<()>();
-    let hold = move |_: &mut Database| go.recv().expect("the test lets go");
-    store.disk.outgoing.push_back(Job::Probe(Box::new(hold)));
-    let tickets = ops.map(|op| store.submit(op));
-    store.disk.flush(Now { mono: Mono(0), wall: Wall(0) });
-    going.send(()).expect("the writer waits");
-    let mut results = HashMap::new();
-    while store.wants_io() {
-        store.flush(Now { mono: Mono(0), wall: Wall(0) });
-        // Nothing is taken before all has come, or the failure would count as seen.
-        if store.disk.done.len() == N {
-            results.extend(std::iter::from_fn(|| store.poll()).map(|done| (done.ticket, done.result)));
-        }
-    }
-    tickets.iter().map(|ticket| results.remove(ticket).expect("it has completed")).collect()
 }
 
 #[test]
@@ -91,4 +72,51 @@ fn after_a_failed_sync_nothing_is_stored_any_more() {
     let (mut store, _) = reopen(folder.path());
     assert_eq!(store.read_all(LOG).expect("it can be read"), good, "what was answered is there");
     assert_eq!(store.disk.failure(), None);
+}
+
+#[test]
+fn after_a_failed_checkpoint_nothing_is_stored_any_more() {
+    let folder = folder();
+    let (mut store, _) = reopen(folder.path());
+    store.run(create(LOG, 1)).expect("there is room");
+    store.probe(|database| database.fail_checkpoint = true);
+    let mut stored = Vec::new();
+    for counter in 0.. {
+        match store.run(append_of(LOG, 0, counter, 500_000)) {
+            Ok(Outcome::Appended { entry }) => stored.push(entry),
+            Err(StoreError::Failed(_)) => break,
+            other => panic!("{other:?}"),
+        }
+        assert!(counter < 20, "a checkpoint is due after 4 MiB");
+    }
+    assert!(store.disk.failure().expect("it is told").contains("I/O error"));
+    drop(store);
+    let (mut store, _) = reopen(folder.path());
+    let left = store.read_all(LOG).expect("it can be read");
+    assert!(left.len() > stored.len() && left[1..=stored.len()] == stored[..], "what was answered is there");
+}
+
+#[test]
+fn room_that_a_full_disk_refused_is_there_when_it_has_some() {
+    let folder = folder();
+    let (mut store, _) = reopen(folder.path());
+    store.run(create(LOG, 1)).expect("there is room");
+    limit(&mut store, 40);
+    let mut stored = 0;
+    while store.run(append_of(LOG, 0, stored, 10_000)) != Err(StoreError::Full) {
+        stored += 1;
+    }
+    assert!(stored > 5, "{stored}");
+    let note = Note { kind: NoteKind::Client, key: vec![1], value: vec![2; 50_000] };
+    assert_eq!(store.run(Op::Put { note: note.clone() }), Err(StoreError::Full));
+    assert_eq!(store.run(create(Incarnation(3), 200)), Err(StoreError::Full));
+    assert_eq!(store.read_all(LOG).expect("readers go on").len() as u64, 1 + stored);
+    limit(&mut store, 400);
+    store.run(append_of(LOG, 0, stored, 10_000)).expect("there is room");
+    store.run(Op::Put { note }).expect("there is room");
+    assert_eq!(store.disk.failure(), None);
+    drop(store);
+    let (mut store, contents) = reopen(folder.path());
+    assert_eq!((contents.logs.len(), contents.notes.len()), (1, 1));
+    assert_eq!(store.read_all(LOG).expect("it can be read").len() as u64, 2 + stored);
 }
