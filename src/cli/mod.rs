@@ -17,7 +17,9 @@ pub mod output;
 pub mod payload;
 pub mod pinfile;
 mod remedies;
+pub mod resume;
 pub mod shell;
+pub mod spool;
 pub mod state;
 pub mod surroundings;
 pub mod system;
@@ -86,6 +88,9 @@ fn run(args: Args, around: Surroundings) -> Result<(), CliError> {
         Verb::Retention(to) => verbs::topic::retention(&base()?, &to),
         Verb::Delete(to) => verbs::topic::delete(&base()?, &to),
         Verb::Forget { topic, access } => verbs::topic::forget(&base()?, &topic, &access),
+        Verb::Resume { name, forget, identity } => {
+            verbs::resume::run(&base()?, name.as_ref(), forget, &identity)
+        }
         Verb::Steward { access, patience } => verbs::steward::run(&base()?, &access, patience),
         Verb::Ping { count, access, patience } => verbs::list::ping(&base()?, count, &access, patience),
         Verb::Fingerprint { who, identity } => verbs::fingerprint::run(&base()?, &who, &identity),

@@ -18,6 +18,8 @@ pub struct Delivery {
     pub next: Offset,
     /// Whether the caller has been told that the past has been delivered.
     pub caught_up: bool,
+    /// Whether the caller has been told that it begins.
+    pub announced: bool,
     /// From here to [`Delivery::next`] nothing was passed over.
     unbroken: Offset,
     /// Whether all publishers since then are known: none had to be forgotten.
@@ -68,6 +70,7 @@ impl Delivery {
             incarnation,
             next: start,
             caught_up: false,
+            announced: false,
             unbroken: start,
             is_complete: true,
             begun: start,

@@ -90,6 +90,9 @@ pub enum Failure {
     },
     /// The broker answered in a way that makes no sense.
     Nonsense(&'static str),
+    /// The publisher id that the caller keeps is not good any more: which of the messages that were sent under
+    /// it are stored is not known.
+    CountersLost(TopicName),
     /// Something went wrong on this side; says what.
     Machine(String),
 }
@@ -335,6 +338,9 @@ impl fmt::Display for Failure {
             Failure::Refused { code, text, .. } if text.is_empty() => write!(f, "the broker refused: {code}"),
             Failure::Refused { code, text, .. } => write!(f, "the broker refused: {code} ({text})"),
             Failure::Nonsense(what) => write!(f, "the broker's answer makes no sense: {what}"),
+            Failure::CountersLost(topic) => {
+                write!(f, "{topic}: the broker does not know any more which of these messages it has")
+            }
             Failure::Machine(what) => f.write_str(what),
         }
     }

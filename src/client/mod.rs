@@ -9,7 +9,7 @@
 //! link        handshake, records, keepalive, end and return
 //! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, senders, delivery
 //!                                    ├─ publish    answers, what is sent when ── publishing, signing
-//!                                    ├─ subscribe  filters, topics, resumption
+//!                                    ├─ subscribe  filters, topics, resumption ── resume  over runs
 //!                                    ├─ create     certificates, first records
 //!                                    ├─ amend      who comes, who leaves, new epochs
 //!                                    ├─ requests   who asks to join ── watch  answering by itself
@@ -21,6 +21,7 @@
 mod amend;
 mod asks;
 mod body;
+pub mod chest;
 mod create;
 mod crl;
 mod deliver;
@@ -28,6 +29,7 @@ mod delivery;
 pub mod event;
 mod events;
 pub mod failure;
+mod keep;
 mod keyring;
 mod link;
 mod memory;
@@ -39,6 +41,7 @@ mod receive;
 mod records;
 pub mod request;
 mod requests;
+mod resume;
 #[cfg(any(test, feature = "testing"))]
 mod secrets;
 mod senders;
@@ -81,6 +84,8 @@ pub use event::{
 pub use event::{Members, Message, Notice, Opened, Request, Skipped};
 pub use failure::{Disconnect, Failure, IntegrityFault};
 pub use request::{CreateRequest, Full, GrantAs, History, Join, MemberChoice, Ticket};
+pub use resume::Stand;
+pub use signing::KeptPublisher;
 
 /// What a caller may choose.
 #[derive(Clone, Debug)]
@@ -327,7 +332,9 @@ impl Client {
         let Phase::Active(session) = &self.phase else { return };
         if !self.exit_sent && !is_owed && session.asks.is_empty() {
             self.exit_sent = true;
-            self.outbox.push(&ClientFrame::Exit { forget: true });
+            // An id that is kept comes back.
+            let forget = !self.topics.values().any(|topic| topic.publishing.is_kept());
+            self.outbox.push(&ClientFrame::Exit { forget });
         }
     }
 

@@ -186,11 +186,17 @@ impl Client {
         if publishing.is_empty() {
             return None;
         }
+        let is_kept = publishing.is_kept();
         let age = under.map_or(Age::Over, |under| self.signing.age(under, self.now.wall));
         match (under, age) {
             (Some(under), Age::Young) => return Some((under, false)),
             (Some(under), Age::Old) if is_begun => return Some((under, true)),
+            (Some(under), Age::Old) if is_kept => return Some((under, false)),
             _ if publishing.in_flight() > 0 => return None,
+            _ if is_kept => {
+                self.fail_publishes(name, &Failure::CountersLost(name.clone()));
+                return None;
+            }
             _ => {}
         }
         let spent = publishing.spent();
@@ -295,6 +301,9 @@ impl Client {
                 self.answer(ticket, Err(failure));
             }
             Consequence::FailAll(refusal) => self.fail_publishes(name, &failure(refusal)),
+            Consequence::NewPublisher if self.topics.get(name).is_some_and(|t| t.publishing.is_kept()) => {
+                self.fail_publishes(name, &Failure::CountersLost(name.clone()));
+            }
             Consequence::NewPublisher => {
                 if let Some(topic) = self.topics.get_mut(name) {
                     topic.publishing.spend();

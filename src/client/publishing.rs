@@ -26,6 +26,8 @@ pub struct Publishing {
     under: Option<Under>,
     /// An id that may not be gone on with: its counters are not known any more.
     spent: Option<PublisherId>,
+    /// The caller keeps id and counters: without its word there is no other id, and no counter is used again.
+    is_kept: bool,
     queue: VecDeque<Outgoing>,
     next: Counter,
     /// Counters sent in this session and not answered.
@@ -97,6 +99,24 @@ impl Publishing {
             maybe_stored: false,
         });
         self.next = self.next.next();
+    }
+
+    /// Counts on under an id that the caller keeps, from where it says. Nothing waits now.
+    pub fn keep(&mut self, under: Under, next: Counter) {
+        debug_assert!(self.queue.is_empty(), "what waits has counters of another id");
+        self.restart();
+        self.under = Some(under);
+        self.is_kept = true;
+        self.next = next;
+    }
+
+    /// The caller keeps the id no longer.
+    pub fn release(&mut self) {
+        self.is_kept = false;
+    }
+
+    pub fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// The publisher id, if it may be gone on with.
@@ -225,6 +245,7 @@ impl Publishing {
                 self.hold = later(RETRY_MS);
                 Consequence::Resume
             }
+            RefuseCode::TooLarge if self.is_kept => Consequence::FailAll(refusal),
             RefuseCode::TooLarge => match self.drop_one(refusal.counter) {
                 Some(ticket) => Consequence::FailOne(ticket, refusal),
                 None => Consequence::Resume,

@@ -12,6 +12,7 @@ use crate::base::{Entropy, Wall};
 use crate::chain::Delegation;
 use crate::crypto::ed25519::MessageSigner;
 use crate::crypto::key::PrivateKey;
+use crate::crypto::secret::Secret32;
 use crate::crypto::sign::RsaFault;
 
 /// Our publisher ids, by slot.
@@ -29,6 +30,19 @@ pub struct Own {
     /// As it is sent.
     pub delegation: Vec<u8>,
     not_before: Wall,
+    /// Somebody else counts its messages: no other topic takes it.
+    is_kept: bool,
+}
+
+/// A publisher id that its caller keeps over the end of the program, with all that it takes to go on with it.
+#[derive(Clone)]
+pub struct KeptPublisher {
+    pub id: PublisherId,
+    /// The key that signs. Whoever has it and a topic's key can publish in our name for as long as the
+    /// delegation lasts.
+    pub seed: Secret32,
+    pub delegation: Vec<u8>,
+    pub not_before: Wall,
 }
 
 /// The id that a topic's messages are counted under. Its slot may have passed to another id since.
@@ -70,21 +84,37 @@ impl Signing {
         means: Means<'_>,
     ) -> Result<Option<Under>, RsaFault> {
         let newest = self.under(self.newest).filter(|newest| Some(newest.id) != spent);
+        let newest = newest.filter(|newest| self.own(*newest).is_some_and(|own| !own.is_kept));
         if let Some(newest) = newest.filter(|newest| self.age(*newest, means.now) == Age::Young) {
             return Ok(Some(newest));
         }
-        let used = (0..self.slots.len() as u16).take_while(|slot| is_used(*slot)).count();
-        if used >= PUBLISHER_SLOTS_MAX {
-            return Ok(None);
-        }
+        let Some(free) = self.free_slot(is_used) else { return Ok(None) };
         let own = Own::make(means)?;
-        if used < self.slots.len() {
-            self.slots[used] = own;
-        } else {
-            self.slots.push(own);
+        self.put(free, own);
+        self.newest = free;
+        Ok(self.under(free))
+    }
+
+    /// Takes up an id that is kept elsewhere. `None`: there is no slot for it now.
+    pub fn adopt(&mut self, kept: &KeptPublisher, is_used: impl Fn(u16) -> bool) -> Option<Under> {
+        if let Some(slot) = self.slots.iter().position(|own| own.id == kept.id) {
+            return self.under(slot as u16);
         }
-        self.newest = used as u16;
-        Ok(self.under(self.newest))
+        let free = self.free_slot(is_used)?;
+        self.put(free, Own::kept(kept));
+        self.under(free)
+    }
+
+    fn free_slot(&self, is_used: impl Fn(u16) -> bool) -> Option<u16> {
+        let used = (0..self.slots.len() as u16).take_while(|slot| is_used(*slot)).count();
+        (used < PUBLISHER_SLOTS_MAX).then_some(used as u16)
+    }
+
+    fn put(&mut self, slot: u16, own: Own) {
+        match self.slots.get_mut(usize::from(slot)) {
+            Some(place) => *place = own,
+            None => self.slots.push(own),
+        }
     }
 
     /// The id itself, as long as its slot is its own.
@@ -118,18 +148,35 @@ impl Signing {
 
 impl Own {
     fn make(means: Means<'_>) -> Result<Own, RsaFault> {
+        Ok(Own { is_kept: false, ..Own::kept(&KeptPublisher::make(means)?) })
+    }
+
+    fn kept(kept: &KeptPublisher) -> Own {
+        let KeptPublisher { id, seed, delegation, not_before } = kept.clone();
+        Own { id, signer: MessageSigner::from_seed(seed), delegation, not_before, is_kept: true }
+    }
+}
+
+impl KeptPublisher {
+    /// Costs an RSA signature.
+    pub fn make(means: Means<'_>) -> Result<KeptPublisher, RsaFault> {
         let Means { key, now, entropy } = means;
         let id = PublisherId(random_array(entropy));
-        let signer = MessageSigner::generate(entropy);
+        let seed = Secret32::random(entropy);
         let delegation = Delegation {
             sender: key.public().fingerprint(),
             publisher: id,
-            key: signer.public(),
+            key: MessageSigner::from_seed(seed.clone()).public(),
             not_before: now,
             not_after: now + DELEGATION_TIME,
         };
         let delegation = delegation.sign(key, entropy)?;
-        Ok(Own { id, signer, delegation, not_before: now })
+        Ok(KeptPublisher { id, seed, delegation, not_before: now })
+    }
+
+    /// Whether another id is to be taken as soon as that can be done.
+    pub fn is_old(&self, now: Wall) -> bool {
+        now.since(self.not_before) >= YOUNG_TIME || self.not_before.since(now) >= YOUNG_TIME
     }
 }
 

@@ -247,7 +247,9 @@ impl Client {
             Some(delivery)
                 if at.notice == StartNotice::None && delivery.goes_on_at(at.incarnation, at.start) =>
             {
-                return;
+                if std::mem::replace(&mut delivery.announced, true) {
+                    return;
+                }
             }
             Some(delivery) => delivery.move_to(at.incarnation, at.start),
             None => {
@@ -258,6 +260,7 @@ impl Client {
                 });
             }
         }
+        topic.delivery.iter_mut().for_each(|delivery| delivery.announced = true);
         self.events.push(Event::Opened(at.opened()));
     }
 

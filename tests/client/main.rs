@@ -6,6 +6,7 @@ mod oneshot;
 mod ownership;
 mod publish;
 mod reconnect;
+mod resume;
 mod shell;
 mod support;
 mod terminal;

@@ -240,6 +240,16 @@ impl Running {
         signal(&self.child, Signal::INT);
     }
 
+    /// Ends it at once, whatever it does.
+    pub fn kill(&self) {
+        signal(&self.child, Signal::KILL);
+    }
+
+    /// What else it has printed, once it has ended.
+    pub fn rest(&self) -> Vec<String> {
+        self.lines.iter().collect()
+    }
+
     /// Stops reading its output, as `head` does.
     pub fn close_output(&mut self) {
         let (_, nothing) = channel();

@@ -27,15 +27,20 @@ Examples:
   sealmq pub -t ci/log -f build.log                a file as one message
   journalctl -f | sealmq pub -t host/journal -l    a message a line, as they come
   date | sealmq pub -t now -s -v                   all of the input; prints the offset it got
+  sensor | sealmq pub -t home/kitchen -l --spool ~/.spool   kept on this disk until it is answered
+  sealmq pub -t home/kitchen --spool ~/.spool --flush       send what waits there
 
-It exits with 0 only when the broker has answered every message; else it says how many.";
+It exits with 0 only when the broker has answered every message; else it says how many. With --spool, code 3 means
+that the broker is away and the rest waits in DIR: sealed to your own key, and sent by the next `pub` to the
+topic with that DIR. A message that was sent more than a day ago and not answered may be there already: the
+broker remembers no longer. It is sent again, and that is said; --strict stops instead.";
 
 pub const SUB: &str = "\
 Examples:
   sealmq sub -t home/kitchen                       all past messages, then new ones
   sealmq sub -t 'home/+/temperature' -v --from since=2h -e
   sealmq sub home/door --wait                      ask to join, and wait until you are let in
-  sealmq sub -t home/kitchen -C 1 -W 10            one message, or exit code 27 after 10 s
+  sealmq sub -t 'ci/#' -J --resume archive >> ci.jsonl    goes on where it stopped, each time
   sealmq sub -t 'home/#' -F '%I %s %t: %p'         time, sender, topic and payload
   sealmq sub -t 'home/#' -J | jq .payload          one JSON object a line";
 
@@ -102,6 +107,15 @@ Examples:
   sealmq forget home/door                          the next time counts as the first
 
 Whoever forgets a topic takes its owner on the broker's word once more; `sub --owner NAME` insists.";
+
+pub const RESUME: &str = "\
+Examples:
+  sealmq resume                                    all names, their topics, and the next offset of each
+  sealmq resume archive
+  sealmq resume archive --forget                   the next time begins where --from says
+
+A place is noted behind each message. Killed, `sub --resume` prints at most one message again, and leaves none
+out. After a power cut it prints again what came in the last second or two.";
 
 pub const STEWARD: &str = "\
 Examples:

@@ -125,6 +125,17 @@ pub enum Verb {
         #[command(flatten)]
         access: Access,
     },
+    /// List the names of `sub --resume` and how far each has read, or forget one
+    #[command(after_help = examples::RESUME)]
+    Resume {
+        /// Only this name
+        name: Option<Name>,
+        /// Drop the name's places: the next `sub --resume` of it begins where --from says
+        #[arg(long, requires = "name")]
+        forget: bool,
+        #[command(flatten)]
+        identity: Identity,
+    },
     /// Stay connected and let into open topics who asks, for topics that you may change
     ///
     /// It also removes members whose certificates were revoked, with a new key for the others. It
@@ -207,6 +218,7 @@ impl Verb {
             Verb::Pub(publish) => Some(&publish.access),
             Verb::Sub(subscribe) => Some(&subscribe.access),
             Verb::Fingerprint { .. }
+            | Verb::Resume { .. }
             | Verb::Trust(_)
             | Verb::Ca(_)
             | Verb::Keygen(_)
@@ -320,6 +332,8 @@ pub struct Publish {
     pub topic: TopicName,
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub spool: SpoolArgs,
     /// Print topic and offset of each message once it is stored
     #[arg(short, long)]
     pub verbose: bool,
@@ -350,6 +364,30 @@ pub struct Source {
     /// Send one empty message
     #[arg(short, long)]
     pub null_message: bool,
+    /// Send what waits in the spool, nothing new
+    #[arg(long, requires = "folder")]
+    pub flush: bool,
+}
+
+/// Messages on the publisher's own disk until they are answered.
+#[derive(Debug, clap::Args)]
+pub struct SpoolArgs {
+    /// Keep messages in this folder until they are answered, and send first what waits there: nothing is lost or
+    /// sent twice if this program or the broker dies; without a broker they wait
+    #[arg(long = "spool", value_name = "DIR", id = "folder", help_heading = "Spool")]
+    pub folder: Option<PathBuf>,
+    /// How much may wait there
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = units::bytes,
+        help_heading = "Spool"
+    )]
+    pub spool_max: u64,
+    /// Stop with exit code 7 rather than send again what the broker may have: it remembers for a day
+    #[arg(long, requires = "folder", help_heading = "Spool")]
+    pub strict: bool,
 }
 
 /// `sub`.
@@ -368,6 +406,10 @@ pub struct Subscribe {
     /// a time ago such as 10m, or Unix seconds
     #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = Place::parse)]
     pub from: Place,
+    /// Go on where the last `sub` of this name stopped, however that ended; --from is for topics that have no
+    /// place yet. Each message is written out before its place is
+    #[arg(long, value_name = "NAME")]
+    pub resume: Option<Name>,
     /// Exit after so many messages
     #[arg(short = 'C', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,

@@ -45,6 +45,7 @@ fn every_example_parses() {
         examples::RETENTION,
         examples::DELETE,
         examples::FORGET,
+        examples::RESUME,
         examples::STEWARD,
         examples::PING,
         examples::FINGERPRINT,
@@ -78,10 +79,10 @@ fn h_is_the_host() {
 
 #[test]
 fn a_publish_has_exactly_one_source() {
-    for good in ["-m x", "-m -5", "-f -", "-l", "-s", "-n"] {
+    for good in ["-m x", "-m -5", "-f -", "-l", "-s", "-n", "--spool d --flush", "--spool d -l --strict"] {
         assert!(parse(&format!("pub -t a {good}")).is_ok(), "{good}");
     }
-    for bad in ["", "-m x -l", "-n -s", "-f a -m b"] {
+    for bad in ["", "-m x -l", "-n -s", "-f a -m b", "--flush", "--spool d", "-l --strict"] {
         assert!(parse(&format!("pub -t a {bad}")).is_err(), "{bad}");
     }
     for bad in ["pub -m x", "pub -t a+b -m x", "pub -t $a -m x"] {

@@ -7,6 +7,7 @@ pub mod members;
 pub mod publish;
 pub mod readers;
 pub mod requests;
+pub mod resume;
 pub mod steward;
 pub mod subscribe;
 pub mod topic;

@@ -1,5 +1,7 @@
 //! `pub`: sends messages and waits until each was answered.
 
+mod spooled;
+
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
@@ -24,6 +26,9 @@ use crate::client::{Answer, Disconnect, Event, Failure, Ticket};
 pub fn run(base: &Base, publish: Publish) -> Result<(), CliError> {
     for line in publish.foreign.0.verdict().map_err(CliError::usage)? {
         note(line);
+    }
+    if let Some(folder) = publish.spool.folder.clone() {
+        return spooled::run(base, publish, &folder);
     }
     let Publish { topic, source, verbose, patience, access, .. } = publish;
     // What cannot be read is said before anything is dialled.

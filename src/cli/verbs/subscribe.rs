@@ -1,6 +1,7 @@
 //! `sub`: prints past and new messages until something says that it is enough. Asks to join where one is
 //! no member.
 
+mod bookmarks;
 mod printer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::base::ids::Offset;
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::{Mono, Wall};
 use crate::cli::access::Base;
@@ -22,6 +24,7 @@ use crate::cli::{format, tidings};
 use crate::client::{Answer, Asked, Event, Failure, Integrity, Message, Ticket};
 use crate::net::hangup::on_hangup;
 use crate::wire::values::RefuseCode;
+use bookmarks::Bookmarks;
 use printer::Printer;
 
 pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
@@ -29,6 +32,7 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
         note(line);
     }
     let mut link = Link::prepare(base, &sub.access)?;
+    let bookmarks = Bookmarks::open(&sub, &link)?;
     let deadline = sub.timeout.map(|time| link.now().mono + time);
     let session_began = connect(&mut link, &sub)?;
     let start = sub.from.start(link.now().wall);
@@ -37,6 +41,7 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
     if let Some(owner) = &sub.owner {
         filters.iter().for_each(|filter| link.core().expect_owners(filter.clone(), owner.clone()));
     }
+    bookmarks.resume(&filters, link.core());
     // Whoever may change a topic hears of those who ask to join, and lets them into open ones.
     link.core().watch(true);
     let open_requests =
@@ -47,6 +52,7 @@ pub fn run(base: &Base, mut sub: Subscribe) -> Result<(), CliError> {
     let subscriber = Subscriber {
         sub,
         printer,
+        bookmarks,
         gone,
         link,
         deadline,
@@ -100,6 +106,8 @@ fn watch_reader(output: &Output, link: &Link) -> Arc<AtomicBool> {
 struct Subscriber {
     sub: Subscribe,
     printer: Printer,
+    /// How far that was, for the next run.
+    bookmarks: Bookmarks,
     /// Whoever read our output has enough of it.
     gone: Arc<AtomicBool>,
     link: Link,
@@ -140,6 +148,8 @@ enum Course {
 impl Subscriber {
     fn run(mut self) -> Result<(), CliError> {
         let result = self.follow();
+        // What was printed is noted already; if it cannot be kept, whoever closed the pipe does not care.
+        let kept = self.bookmarks.keep(self.link.now().mono);
         if result.as_ref().is_err_and(|e| e.exit() == Exit::Done) {
             return result;
         }
@@ -149,6 +159,7 @@ impl Subscriber {
             Err(_) => return result,
             Ok(()) => {}
         }
+        kept?;
         self.link.leave();
         let counted = if self.sub.strict { self.unbelieved + self.stopped } else { self.stopped };
         if counted > 0 {
@@ -167,6 +178,8 @@ impl Subscriber {
             }
             // Nothing is there to be done: what was printed is to be seen now.
             self.printer.output.flush()?;
+            self.bookmarks.reach_all(self.link.core())?;
+            self.bookmarks.keep_in_time(self.link.now().mono)?;
             match self.link.next_or_notice(self.wake_up())? {
                 Some(event) => {
                     if self.hear(event)? == Course::Enough {
@@ -181,7 +194,7 @@ impl Subscriber {
 
     /// When there is something to do, even if nothing comes.
     fn wake_up(&self) -> Option<Mono> {
-        self.waiting.values().copied().chain(self.deadline).min()
+        self.waiting.values().copied().chain(self.deadline).chain(self.bookmarks.keep_at()).min()
     }
 
     /// A denial is told only to whoever asks again.
@@ -218,19 +231,24 @@ impl Subscriber {
             Event::Answer { ticket, result } => self.answered(ticket, result)?,
             Event::Opened(opened) => {
                 tidings::start(&opened).iter().for_each(|line| self.tell(line));
+                self.bookmarks.opened(&opened, self.link.core())?;
                 if self.waiting.remove(&opened.topic).is_some() {
                     self.tell(&format!("you are a member of {} now", opened.topic));
                 }
                 self.behind.insert(opened.topic.clone());
                 self.open.insert(opened.topic);
             }
-            Event::CaughtUp { topic, .. } => {
+            Event::CaughtUp { topic, next } => {
+                self.printed_to(&topic, next)?;
                 self.behind.remove(&topic);
             }
-            Event::Gap { topic, from, to } => match self.printer.takes_events() {
-                true => self.printer.event(&format::gap_line(&topic, from, to))?,
-                false => self.tell(&tidings::gap(&topic, from, to)),
-            },
+            Event::Gap { topic, from, to } => {
+                match self.printer.takes_events() {
+                    true => self.printer.event(&format::gap_line(&topic, from, to))?,
+                    false => self.tell(&tidings::gap(&topic, from, to)),
+                }
+                self.printed_to(&topic, to)?;
+            }
             Event::Integrity(fault) => self.unbelieved(&fault)?,
             Event::Ended { topic, code } => {
                 self.tell(&tidings::ended(&topic, code));
@@ -272,11 +290,22 @@ impl Subscriber {
             self.printer.print(message)?;
             self.printed += 1;
         }
+        self.printed_to(&message.topic, message.offset.next())?;
         Ok(if self.sub.count.is_some_and(|count| self.printed >= count) {
             Course::Enough
         } else {
             self.course()
         })
+    }
+
+    /// Whoever resumes goes on at `next`. For that all before is out of our hands: flushed, then noted.
+    fn printed_to(&mut self, topic: &TopicName, next: Offset) -> Result<(), CliError> {
+        if self.bookmarks.are_kept() {
+            self.printer.output.flush()?;
+            self.bookmarks.reach(topic, next, self.link.core())?;
+            self.bookmarks.keep_in_time(self.link.now().mono)?;
+        }
+        Ok(())
     }
 
     fn answered(&mut self, ticket: Ticket, result: Result<Answer, Failure>) -> Result<(), CliError> {

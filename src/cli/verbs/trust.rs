@@ -30,7 +30,7 @@ pub fn run(base: &Base, verb: &TrustVerb) -> Result<(), CliError> {
 }
 
 /// The state folder of an identity; its key is not needed for that.
-fn state(base: &Base, flags: &Identity) -> Result<State, CliError> {
+pub(super) fn state(base: &Base, flags: &Identity) -> Result<State, CliError> {
     let files = base.identity_files(flags)?;
     let trust = keyfiles::read_ca(&files.ca)?;
     let der = keyfiles::read_certificate(&files.certificate)?;
