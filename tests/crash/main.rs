@@ -4,6 +4,7 @@ mod books;
 mod faults;
 mod house;
 mod load;
+mod power;
 mod strace;
 #[path = "../daemon/support.rs"]
 #[allow(dead_code)]

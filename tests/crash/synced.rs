@@ -1,5 +1,7 @@
 //! No answer leaves the broker before the sync that covers it has returned, as strace sees it.
 
+use std::collections::BTreeMap;
+
 use rustix::process::Signal;
 
 use crate::house::House;
@@ -36,11 +38,15 @@ fn without_the_sync_the_same_test_fails() {
 /// What the broker did for messages of a client that sends so many at a time; all that came before
 /// them stands in front of a signal.
 fn record(options: &[&str], at_once: usize) -> Trace {
+    record_many(options, at_once, MESSAGES)
+}
+
+fn record_many(options: &[&str], at_once: usize, messages: usize) -> Trace {
     let house = House::new();
     let broker = house.start_under(options).unwrap_or_else(|e| panic!("{e}; {}", house.log()));
     let mut customer = house.customer(&broker);
     broker.signal(Signal::USR1);
-    for _ in 0..MESSAGES / at_once {
+    for _ in 0..messages / at_once {
         customer.publish(at_once);
         assert_eq!(customer.wait().stored, at_once);
     }
@@ -90,6 +96,28 @@ impl Judge {
             self.is_ready |= self.unsynced.len() < before;
         }
         Ok(())
+    }
+}
+
+/// `cargo test --test crash what_a_publish_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, for whoever asks"]
+fn what_a_publish_costs_in_system_calls() {
+    assert!(strace::is_there(), "it needs strace");
+    for at_once in [1, 32] {
+        let messages = MESSAGES * 32;
+        let trace = record_many(&["-e", "trace=all"], at_once, messages);
+        let mark = trace.lines.iter().position(|line| *line == Line::Signal("SIGUSR1".into()));
+        let behind = |call: &&Call| Some(call.span.start) > mark;
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for call in trace.calls.iter().filter(behind) {
+            *counts.entry(call.name.as_str()).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let each = |count: usize| count as f64 / messages as f64;
+        println!("{at_once} at a time: {:.2} calls a publish", each(counts.iter().map(|(_, n)| n).sum()));
+        counts.iter().take(8).for_each(|(name, count)| println!("    {name:12} {:.2}", each(*count)));
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Ledger {
     pub unanswered: Vec<usize>,
     /// Messages of memory topics that were refused.
     pub refused: u64,
+    /// Messages of memory topics that a subscriber had seen before and was not shown again.
+    pub repeats: u64,
     /// Changes of members that were answered.
     pub amended: u64,
 }
@@ -97,6 +99,7 @@ impl Ledger {
             fresh: 0,
             unanswered: vec![0; publishers],
             refused: 0,
+            repeats: 0,
             amended: 0,
         }
     }
@@ -129,6 +132,11 @@ impl Ledger {
         if newest.is_some_and(|(number, at)| number >= id.number || at >= offset) {
             self.violation(format!("{name}: {id:?} at {offset} was answered behind {newest:?}"));
         }
+    }
+
+    /// The offsets that were answered so far.
+    pub fn offsets(&self, topic: usize) -> BTreeSet<u64> {
+        self.books[topic].answered.keys().copied().collect()
     }
 
     /// A subscriber that stays was shown a message.

@@ -55,6 +55,8 @@ pub struct Outcome {
     pub resent: u64,
     pub amended: u64,
     pub refused: u64,
+    /// Of RAM as well: sent and stored again, and known by who had seen them.
+    pub repeats: u64,
     pub took: Duration,
 }
 
@@ -98,6 +100,7 @@ pub fn run(plan: Plan, mut progress: impl FnMut(u64, &Sums)) -> Result<Outcome, 
         resent: ledger.resent,
         amended: ledger.amended,
         refused: ledger.refused,
+        repeats: ledger.repeats,
         took: began.elapsed(),
     })
 }
@@ -381,6 +384,7 @@ impl fmt::Display for Outcome {
             ("messages answered", answered),
             ("re-sent after a crash", self.resent),
             ("refused, of RAM", self.refused),
+            ("stored again in RAM, and known", self.repeats),
             ("changes of members", self.amended),
             ("shown to subscribers that stayed", seen),
             ("found by new readers", found),

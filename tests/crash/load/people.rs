@@ -12,7 +12,9 @@ use mio::Waker;
 use sealmq::base::Wall;
 use sealmq::base::names::{Name, TopicFilter, TopicName};
 use sealmq::client::pins::Pins;
-use sealmq::client::{Answer, Client, ClientConfig, ClientIdentity, Event, GrantAs, Notice, Ticket};
+use sealmq::client::{
+    Answer, Client, ClientConfig, ClientIdentity, Event, GrantAs, Integrity, IntegrityFault, Notice, Ticket,
+};
 use sealmq::crypto::cert::Role;
 use sealmq::crypto::cert::testing::{World, key, world_at};
 use sealmq::net::SystemEntropy;
@@ -282,8 +284,20 @@ fn watch(shared: &Shared, event: &Event) {
             | Event::Answer { result: Err(_), .. }
     );
     if is_wrong {
-        shared.note(|ledger| ledger.violation(format!("a client was told: {event:?}")));
+        shared.note(|ledger| match is_repeat(ledger, event) {
+            true => ledger.repeats += 1,
+            false => ledger.violation(format!("a client was told: {event:?}")),
+        });
     }
+}
+
+/// A topic of RAM has forgotten with the broker who published. What was not answered is sent again
+/// and stored again, and who has seen it knows it by its counter.
+fn is_repeat(ledger: &Ledger, event: &Event) -> bool {
+    let Event::Integrity(Integrity { topic, fault: IntegrityFault::Replayed { .. }, .. }) = event else {
+        return false;
+    };
+    ledger.topic(topic.as_str()).is_some_and(|topic| ledger.books[topic].kind == Kind::Memory)
 }
 
 pub fn topic_name(name: &str) -> TopicName {
