@@ -82,9 +82,8 @@ pub struct End {
     pub retry_after: Duration,
 }
 
-/// Bounds of the wait before a new attempt.
+/// The shortest wait before a new attempt.
 const RETRY_MIN: Duration = Duration::from_millis(250);
-const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A session that lasted this long was a good one: the next attempt begins at the shortest wait.
 const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// Numbers of our own pings lie above those of requests.
@@ -363,7 +362,8 @@ impl Client {
 
     /// Full jitter: anything between the shortest wait and twice the last bound.
     fn retry_delay(&mut self) -> Duration {
-        let bound = RETRY_MIN.saturating_mul(1 << self.attempts.min(16)).min(RETRY_MAX);
+        let bound = RETRY_MIN.saturating_mul(1 << self.attempts.min(16));
+        let bound = bound.min(self.config.retry_max).max(RETRY_MIN);
         let spread = (bound - RETRY_MIN).as_micros() as u64 + 1;
         let random = u64::from_be_bytes(random_array(&mut *self.entropy));
         RETRY_MIN + Duration::from_micros(random % spread)

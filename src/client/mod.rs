@@ -97,6 +97,8 @@ pub struct ClientConfig {
     pub seal_bodies: bool,
     /// Events that wait for the caller, in bytes; above, the broker is not read.
     pub event_bytes_max: usize,
+    /// The longest wait before a lost connection is tried again.
+    pub retry_max: Duration,
 }
 
 /// Who we are.
@@ -363,6 +365,11 @@ impl Client {
 
 impl Default for ClientConfig {
     fn default() -> ClientConfig {
-        ClientConfig { host: String::new(), seal_bodies: false, event_bytes_max: 4 * 1024 * 1024 }
+        ClientConfig {
+            host: String::new(),
+            seal_bodies: false,
+            event_bytes_max: 4 * 1024 * 1024,
+            retry_max: Duration::from_secs(30),
+        }
     }
 }

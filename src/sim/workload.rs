@@ -345,6 +345,7 @@ fn setup(dice: &mut Dice) -> Setup {
         host: "localhost".into(),
         seal_bodies: dice.percent(30),
         event_bytes_max: *dice.pick(&[2_000, 100_000, 4 * 1024 * 1024]),
+        ..ClientConfig::default()
     };
     let store_bytes_max = *dice.pick(&[150_000, 64 * 1024 * 1024, 64 * 1024 * 1024]);
     Setup {

@@ -59,6 +59,8 @@ impl From<rusqlite::Error> for Fault {
         match &error {
             Error::SqliteFailure(cause, _) => match cause.code {
                 ErrorCode::DiskFull => Fault::Full,
+                // The index of the write-ahead log finds no room to grow; SQLite has no better word for it.
+                ErrorCode::SystemIoFailure if cause.extended_code == INDEX_SIZE_FAILURE => Fault::Full,
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Fault::Busy,
                 // A sector that cannot be read is damage of what was there; a write is another matter.
                 ErrorCode::SystemIoFailure if READ_FAILURES.contains(&cause.extended_code) => {
@@ -78,6 +80,8 @@ impl From<rusqlite::Error> for Fault {
 
 /// SQLITE_IOERR_READ and SQLITE_IOERR_SHORT_READ.
 const READ_FAILURES: [i32; 2] = [266, 522];
+/// `SQLITE_IOERR_SHMSIZE`: the file is only ever made larger.
+const INDEX_SIZE_FAILURE: i32 = 4874;
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> OpenError {
