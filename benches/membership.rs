@@ -38,7 +38,7 @@ fn main() {
     let mut town = Town::new();
     let (alice, bob) = (town.client("alice", 1), town.client("bob", 2));
     let topic = TopicName::parse("bench/rotation").expect("a good name");
-    let mut create = CreateRequest::new(topic.clone());
+    let mut create = CreateRequest::in_memory(topic.clone());
     create.members = MemberChoice::AllKnown;
     let ticket = town.clients[alice].core.create(create);
     let Answer::Created(created) = town.answer(alice, ticket) else { panic!("the topic was not made") };

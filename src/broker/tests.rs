@@ -1,10 +1,13 @@
 mod certificates;
 mod connections;
+mod disk;
 mod ending;
+mod faults;
 mod harness;
 mod limits;
 mod membership;
 mod peer;
 mod requests;
+mod restart;
 mod rotation;
 mod topics;

@@ -242,6 +242,7 @@ pub fn integrity_line(fault: &Integrity) -> String {
         #[serde(skip_serializing_if = "Option::is_none")]
         counter: Option<u64>,
         text: String,
+        verified: bool,
         stopped: bool,
     }
     let line = Line {
@@ -252,6 +253,7 @@ pub fn integrity_line(fault: &Integrity) -> String {
         sender: fault.sender.as_ref().map(Name::as_str),
         counter: fault.counter.map(|counter| counter.0),
         text: fault.fault.to_string(),
+        verified: false,
         stopped: fault.stopped,
     };
     serde_json::to_string(&line).expect("strings and numbers always serialise")
@@ -267,6 +269,7 @@ pub fn gap_line(topic: &TopicName, from: Offset, to: Offset) -> String {
 fn kind(fault: &Integrity) -> &'static str {
     match &fault.fault {
         _ if fault.stopped => "topic",
+        IntegrityFault::NoKey { .. } => "no key",
         IntegrityFault::Missing { .. } | IntegrityFault::Skipped { .. } => "missing",
         IntegrityFault::Replayed { .. } => "replayed",
         IntegrityFault::Rewritten { .. } | IntegrityFault::WrongCounter { .. } => "reordered",

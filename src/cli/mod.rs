@@ -88,9 +88,10 @@ fn run(args: Args, around: Surroundings) -> Result<(), CliError> {
         Verb::Retention(to) => verbs::topic::retention(&base()?, &to),
         Verb::Delete(to) => verbs::topic::delete(&base()?, &to),
         Verb::Forget { topic, access } => verbs::topic::forget(&base()?, &topic, &access),
-        Verb::Resume { name, forget, identity } => {
-            verbs::resume::run(&base()?, name.as_ref(), forget, &identity)
+        Verb::Resume { name, forget, to, identity } => {
+            verbs::resume::run(&base()?, name.as_ref(), forget, to, &identity)
         }
+        Verb::Export(export) => verbs::export::run(&base()?, &export),
         Verb::Steward { access, patience } => verbs::steward::run(&base()?, &access, patience),
         Verb::Ping { count, access, patience } => verbs::list::ping(&base()?, count, &access, patience),
         Verb::Fingerprint { who, identity } => verbs::fingerprint::run(&base()?, &who, &identity),

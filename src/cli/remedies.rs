@@ -2,9 +2,10 @@
 
 use super::error::{CliError, Exit};
 use super::payload::PayloadError;
-use crate::base::ids::Fingerprint;
+use crate::base::ids::{Fingerprint, Offset};
 use crate::base::names::{Name, TopicName};
 use crate::client::{Disconnect, Failure, IntegrityFault};
+use crate::wire::values::RefuseCode;
 
 impl From<PayloadError> for CliError {
     fn from(error: PayloadError) -> CliError {
@@ -60,7 +61,7 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
             format!("`sealmq sub '{topic}'` asks to join")
         }
         Failure::MayNotCreate(_) => {
-            "who may create which names stands in the broker's configuration, under create_rules".to_owned()
+            "who may create which names stands in the broker's configuration, under [create]".to_owned()
         }
         Failure::NoKey(_) => "wait until the topic's owner has granted it, then try again".to_owned(),
         Failure::Integrity(topic, fault) => fault_remedy(topic, fault).unwrap_or_else(|| {
@@ -79,9 +80,33 @@ fn failure_remedy(failure: &Failure) -> Option<String> {
         Failure::TwoKeys { .. } => "`sealmq ca revoke` does that, on the CA's host".to_owned(),
         Failure::UnknownClients(_) => "`sealmq ping --as NAME` connects once".to_owned(),
         Failure::TooLarge { .. } => "publish it in parts".to_owned(),
+        Failure::Refused { code: RefuseCode::StorageFull, .. } => {
+            "what the broker may store is used up: let topics of yours keep less (`sealmq topics -v`, \
+             `sealmq retention`), delete one (`sealmq delete`), or ask whoever runs the broker for more room; what \
+             is there can still be read"
+                .to_owned()
+        }
+        Failure::Refused { code: RefuseCode::NotDurable, .. } => {
+            "--durability memory makes it all the same: its messages are lost when the broker is restarted".to_owned()
+        }
+        Failure::Refused { code: RefuseCode::Damaged, .. } => {
+            "whoever runs the broker can save what is good: `sealmqd salvage OLD NEW`".to_owned()
+        }
+        Failure::CountersLost(_) => "publish again; what was sent before may be there already".to_owned(),
         _ => return None,
     };
     Some(remedy)
+}
+
+/// What to do about a message that the broker cannot read from its disk any more.
+pub fn damaged(topic: &TopicName, at: Offset) -> String {
+    format!(
+        "what stands at offset {at} cannot be read any more; whoever runs the broker can save the rest of its data: \
+         `sealmqd salvage OLD NEW`\nthis reads on behind it: `sealmq sub '{topic}' --from offset={}`; a name of \
+         --resume goes on there after `sealmq resume NAME --move '{topic}={}'`",
+        at.next(),
+        at.next()
+    )
 }
 
 /// What to do about something that was not believed, if there is more to it than caution.

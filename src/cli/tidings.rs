@@ -27,8 +27,15 @@ pub fn gap(topic: &TopicName, from: Offset, to: Offset) -> String {
     }
 }
 
-pub fn ended(topic: &TopicName, code: RefuseCode) -> String {
-    format!("{topic}: nothing more comes: {code}")
+/// `at`: where it was read to by then.
+pub fn ended(topic: &TopicName, code: RefuseCode, at: Option<Offset>) -> String {
+    let remedy = match (code, at) {
+        (RefuseCode::Damaged, Some(at)) => {
+            format!("\n  {}", remedies::damaged(topic, at).replace('\n', "\n  "))
+        }
+        _ => String::new(),
+    };
+    format!("{topic}: nothing more comes: {code}{remedy}")
 }
 
 pub fn away(reason: &Disconnect, retry_at: Option<Mono>, now: Mono) -> String {

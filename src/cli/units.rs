@@ -44,14 +44,38 @@ impl Place {
             Place::Earliest => Start::Earliest,
             Place::Latest => Start::Latest,
             Place::Last(count) => Start::Last(count),
-            Place::Since(Since::At(time)) => Start::Since(time),
-            Place::Since(Since::Ago(ago)) => Start::Since(Wall(now.0.saturating_sub(millis(ago)))),
+            Place::Since(since) => Start::Since(since.at(now)),
             Place::Offset(offset) => Start::Offset(Offset(offset)),
         }
     }
 }
 
+/// Where `export` ends, as typed: that message is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    Time(Since),
+    Offset(u64),
+}
+
+impl Until {
+    /// Parses `offset=N` or a time.
+    pub fn parse(text: &str) -> Result<Until, String> {
+        match text.strip_prefix("offset=") {
+            Some(offset) => whole(offset).map(Until::Offset),
+            None => Since::parse(text).map(Until::Time),
+        }
+    }
+}
+
 impl Since {
+    /// The time itself, `now` being what "ago" counts from.
+    pub fn at(self, now: Wall) -> Wall {
+        match self {
+            Since::At(time) => time,
+            Since::Ago(ago) => Wall(now.0.saturating_sub(millis(ago))),
+        }
+    }
+
     /// Parses RFC 3339 (`2026-11-23T08:00:00Z`), a duration ago (`10m`) or Unix seconds.
     pub fn parse(text: &str) -> Result<Since, String> {
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {

@@ -335,7 +335,9 @@ impl fmt::Display for Failure {
             Failure::Crowded(topic) => {
                 write!(f, "others changed the members of {topic} each time before it could be done")
             }
-            Failure::Refused { code, text, .. } if text.is_empty() => write!(f, "the broker refused: {code}"),
+            Failure::Refused { code, text, .. } if text.is_empty() || *text == code.to_string() => {
+                write!(f, "the broker refused: {code}")
+            }
             Failure::Refused { code, text, .. } => write!(f, "the broker refused: {code} ({text})"),
             Failure::Nonsense(what) => write!(f, "the broker's answer makes no sense: {what}"),
             Failure::CountersLost(topic) => {

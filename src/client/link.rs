@@ -13,7 +13,7 @@ use crate::base::names::{TopicFilter, TopicName};
 use crate::base::time::{Mono, Now};
 use crate::base::transmit::Transmit;
 use crate::crypto::cert::{CertFault, Certificate, Role};
-use crate::session::client::{ClientError, ClientHandshake, Step, Surroundings};
+use crate::session::client::{ClientError, ClientHandshake, LateRefusal, Step, Surroundings};
 use crate::session::inbox::Progress;
 use crate::session::{Active, HandshakeError, Inbox, Opener, RecordError, Sealer};
 use crate::wire::frame::{BrokerFrame, ClientFrame, scan_bodies};
@@ -44,6 +44,8 @@ pub struct Session {
     sealer: Sealer,
     opener: Opener,
     inbox: Inbox,
+    /// Until the first record has come.
+    late: Option<LateRefusal>,
     pub broker: Certificate,
     /// Until then the broker has to say Welcome.
     deadline: Mono,
@@ -241,22 +243,11 @@ impl Client {
                     h.state = Some(next);
                     self.raw.extend_from_slice(&bytes);
                 }
-                Ok(Step::Active(active, bytes)) => {
-                    let session =
-                        Session::new(active, std::mem::take(&mut h.inbox), h.deadline, self.now.mono);
+                Ok(Step::Active(active, bytes, late)) => {
+                    let inbox = std::mem::take(&mut h.inbox);
+                    let session = Session::new(active, inbox, late, h.deadline, self.now.mono);
                     self.raw.extend_from_slice(&bytes);
                     self.phase = Phase::Active(Box::new(session));
-                }
-                Err(ClientError::Refused { refusal, authenticated }) => {
-                    return Err(End {
-                        fatal: authenticated && is_about_us(refusal.code),
-                        retry_after: Duration::from_millis(refusal.retry_after_ms.into()),
-                        ..End::retry(Disconnect::Refused {
-                            code: refusal.code,
-                            text: refusal.text,
-                            authentic: authenticated,
-                        })
-                    });
                 }
                 Err(ClientError::Failed(HandshakeError::Certificate(CertFault::WrongName))) => {
                     let hello = BrokerHello::decode(message.payload).ok();
@@ -264,7 +255,7 @@ impl Client {
                         hello.and_then(|h| self.trust.verify_historic(h.certificate, Role::Broker).ok());
                     return Err(End::wrong_host(&self.config.host, broker));
                 }
-                Err(ClientError::Failed(e)) => return Err(End::handshake(e)),
+                Err(e) => return Err(e.into()),
             }
         }
     }
@@ -272,8 +263,12 @@ impl Client {
     fn run_records(&mut self) -> Result<(), End> {
         loop {
             let Phase::Active(session) = &mut self.phase else { return Ok(()) };
+            if session.is_refused()? {
+                return Ok(());
+            }
             let progress = session.inbox.next_record(&mut session.opener, scan_bodies, usize::MAX)?;
             let Progress::Record(record) = progress else { return Ok(()) };
+            session.late = None;
             let frames =
                 BrokerFrame::decode_all(record.frames).map_err(|e| End::protocol(format!("a frame {e}")))?;
             let mut bodies = record.bodies.into_iter();
@@ -376,12 +371,13 @@ impl Client {
 }
 
 impl Session {
-    fn new(active: Active, inbox: Inbox, deadline: Mono, now: Mono) -> Session {
+    fn new(active: Active, inbox: Inbox, late: LateRefusal, deadline: Mono, now: Mono) -> Session {
         let (seal, open) = active.keys.into_client();
         Session {
             sealer: seal,
             opener: open,
             inbox,
+            late: Some(late),
             broker: active.peer,
             deadline,
             welcome: None,
@@ -394,6 +390,18 @@ impl Session {
             handles: HashMap::new(),
             ids_told: [None; PUBLISHER_SLOTS_MAX],
             crl_offered: 0,
+        }
+    }
+
+    /// Whether the broker refuses ClientReady instead of sending its first record; an error once that
+    /// is whole.
+    fn is_refused(&mut self) -> Result<bool, End> {
+        let Some(late) = self.late.as_ref().filter(|_| self.inbox.has_late_refusal()) else {
+            return Ok(false);
+        };
+        match self.inbox.next_handshake().map_err(End::handshake)? {
+            Some(message) => Err(late.handle(message.kind, message.payload).into()),
+            None => Ok(true),
         }
     }
 
@@ -444,6 +452,23 @@ impl End {
             None => Disconnect::BrokerCertificate(CertFault::WrongName.to_string()),
         };
         End { fatal: true, ..End::retry(reason) }
+    }
+}
+
+impl From<ClientError> for End {
+    fn from(e: ClientError) -> End {
+        match e {
+            ClientError::Refused { refusal, authenticated } => End {
+                fatal: authenticated && is_about_us(refusal.code),
+                retry_after: Duration::from_millis(refusal.retry_after_ms.into()),
+                ..End::retry(Disconnect::Refused {
+                    code: refusal.code,
+                    text: refusal.text,
+                    authentic: authenticated,
+                })
+            },
+            ClientError::Failed(e) => End::handshake(e),
+        }
     }
 }
 

@@ -301,12 +301,11 @@ impl Client {
                 self.answer(ticket, Err(failure));
             }
             Consequence::FailAll(refusal) => self.fail_publishes(name, &failure(refusal)),
-            Consequence::NewPublisher if self.topics.get(name).is_some_and(|t| t.publishing.is_kept()) => {
-                self.fail_publishes(name, &Failure::CountersLost(name.clone()));
-            }
             Consequence::NewPublisher => {
-                if let Some(topic) = self.topics.get_mut(name) {
-                    topic.publishing.spend();
+                let Some(topic) = self.topics.get_mut(name) else { return };
+                topic.publishing.spend();
+                if topic.publishing.is_kept() {
+                    self.fail_publishes(name, &Failure::CountersLost(name.clone()));
                 }
             }
         }

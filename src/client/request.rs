@@ -46,17 +46,22 @@ pub enum MemberChoice {
 pub struct Full;
 
 impl CreateRequest {
-    /// A topic in memory for all known clients, kept as long as the default retention says.
+    /// A topic on disk for all known clients, kept as long as the default retention says.
     pub fn new(name: TopicName) -> CreateRequest {
         CreateRequest {
             name,
-            durability: Durability::Memory,
+            durability: Durability::Disk,
             retention: Retention::default(),
             members: MemberChoice::AllKnown,
             join: Join::Ask,
             history: History::All,
             recovery: Vec::new(),
         }
+    }
+
+    /// The same, with messages in the broker's RAM only: answered at once, and gone when it ends.
+    pub fn in_memory(name: TopicName) -> CreateRequest {
+        CreateRequest { durability: Durability::Memory, ..CreateRequest::new(name) }
     }
 }
 

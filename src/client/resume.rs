@@ -44,6 +44,11 @@ impl Client {
         Some(Stand { incarnation: delivery.incarnation, next: delivery.next })
     }
 
+    /// Where it stood when the broker ended it.
+    pub fn ended_at(&self, topic: &TopicName) -> Option<Offset> {
+        self.topics.get(topic)?.ended_at
+    }
+
     /// Which topic of this name is meant, as its records say, or as is remembered until they have come.
     pub fn topic_id(&self, topic: &TopicName) -> Option<TopicId> {
         let records = self.topics.get(topic).and_then(|state| state.records.topic_id());

@@ -270,6 +270,7 @@ impl Client {
         self.remember_read();
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
         topic.link = Link::Closed;
+        topic.ended_at = topic.delivery.as_ref().map(|delivery| delivery.next);
         if topic.delivery.take().is_some() {
             self.events.push(Event::Ended { topic: name.clone(), code });
         }

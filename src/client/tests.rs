@@ -4,6 +4,7 @@ mod amend;
 mod author;
 mod create;
 mod deliver;
+mod keep;
 mod peer;
 mod pins;
 mod publish;

@@ -11,7 +11,7 @@ use super::publishing::Publishing;
 use super::records::Records;
 use super::request::Ticket;
 use crate::base::Mono;
-use crate::base::ids::{Fingerprint, Incarnation, PublisherId, TopicHandle};
+use crate::base::ids::{Fingerprint, Incarnation, Offset, PublisherId, TopicHandle};
 use crate::base::names::Name;
 use crate::chain::Delegation;
 
@@ -28,6 +28,8 @@ pub struct Topic {
     pub amendments: VecDeque<Amendment>,
     /// Why nothing is taken from this topic, or sent to it, any more.
     pub stopped: Option<IntegrityFault>,
+    /// Where delivery stood when the broker ended it.
+    pub ended_at: Option<Offset>,
     /// Whether it is to be dropped at the session's end.
     pub is_forgotten: bool,
     /// Why nothing is delivered and published for now.

@@ -12,6 +12,7 @@ use crate::crypto::fernet::{OpeningKey, SealingKey};
 use crate::crypto::kdf::{mac, verify_mac};
 use crate::crypto::key::PrivateKey;
 use crate::crypto::merkle::root_from_path;
+use crate::crypto::secret::Secret32;
 use crate::crypto::sign::{Context, SignatureValid, sign_pss, verify_pss};
 use crate::wire::WireError;
 use crate::wire::handshake::{
@@ -54,8 +55,11 @@ pub struct Surroundings<'a> {
 /// What a message led to, and the message to send.
 pub enum Step {
     Handshake(ClientHandshake, Vec<u8>),
-    Active(Active, Vec<u8>),
+    Active(Active, Vec<u8>, LateRefusal),
 }
+
+/// What opens a refusal of ClientReady, which comes where the broker's first record is due.
+pub struct LateRefusal(Secret32);
 
 /// Why there is no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,12 +94,12 @@ impl ClientHandshake {
                 Ok(Step::Handshake(ClientHandshake::AwaitingSessionKey(state), bytes))
             }
             (ClientHandshake::AwaitingSessionKey(state), MessageType::SessionKey) => {
+                let late = LateRefusal(state.agreed.refusal_key());
                 let (active, bytes) = state.session_key(payload, with)?;
-                Ok(Step::Active(active, bytes))
+                Ok(Step::Active(active, bytes, late))
             }
             (ClientHandshake::AwaitingSessionKey(state), MessageType::SealedRefusal) => {
-                let refusal = state.sealed_refusal(payload)?;
-                Err(ClientError::Refused { refusal, authenticated: true })
+                Err(LateRefusal(state.agreed.refusal_key()).read(payload))
             }
             (_, kind) => Err(HandshakeError::Unexpected(kind).into()),
         }
@@ -151,11 +155,26 @@ impl AwaitingSessionKey {
         let bytes = message(MessageType::ClientReady, &ready);
         Ok((Active { peer: self.broker, keys: master.session_keys() }, bytes))
     }
+}
 
-    fn sealed_refusal(self, payload: &[u8]) -> Result<Refusal, HandshakeError> {
+impl LateRefusal {
+    /// Takes a message that came before the first record.
+    pub fn handle(&self, kind: u8, payload: &[u8]) -> ClientError {
+        match MessageType::try_from(kind) {
+            Ok(MessageType::SealedRefusal) => self.read(payload),
+            Ok(kind) => HandshakeError::Unexpected(kind).into(),
+            Err(fault) => HandshakeError::from(fault).into(),
+        }
+    }
+
+    fn read(&self, payload: &[u8]) -> ClientError {
         let mut token = payload.to_vec();
-        let key = OpeningKey::new(&self.agreed.refusal_key());
-        Ok(Refusal::decode(key.open(&mut token).map_err(Proof::RefusalToken)?)?)
+        let key = OpeningKey::new(&self.0);
+        let opened = key.open(&mut token).map_err(|fault| Proof::RefusalToken(fault).into());
+        match opened.and_then(|bytes| Ok(Refusal::decode(bytes)?)) {
+            Ok(refusal) => ClientError::Refused { refusal, authenticated: true },
+            Err(fault) => ClientError::Failed(fault),
+        }
     }
 }
 

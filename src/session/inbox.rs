@@ -15,7 +15,7 @@ use crate::base::limits::{RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::crypto::fernet::TOKEN_BYTES_MIN;
 use crate::wire::WireError;
 use crate::wire::body::BodyRef;
-use crate::wire::handshake::message_length;
+use crate::wire::handshake::{MessageType, message_length};
 
 /// What has come on one connection and is not yet handed out.
 #[derive(Default)]
@@ -119,6 +119,13 @@ impl Inbox {
         self.start = first + len;
         let (kind, payload) = self.buf[first..self.start].split_first().expect("at least the type");
         Ok(Some(Message { kind: *kind, payload }))
+    }
+
+    /// Whether a refusal of the handshake stands where a session's first record is due: a token begins
+    /// with its version, a message with its type.
+    pub fn has_late_refusal(&self) -> bool {
+        let kind = self.buf.get(self.start + LENGTH_BYTES);
+        self.pending.is_none() && kind == Some(&(MessageType::SealedRefusal as u8))
     }
 
     /// The length of the handshake message at the front, if it is whole.

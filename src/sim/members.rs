@@ -150,7 +150,7 @@ impl Town {
             [] => MemberChoice::OnlyMe,
             some => MemberChoice::Only(names(some)),
         };
-        let request = CreateRequest { members, join, history, ..CreateRequest::new(topic()) };
+        let request = CreateRequest { members, join, history, ..CreateRequest::in_memory(topic()) };
         let ticket = self.people[who].core.create(request);
         let answer = self.answer(who, ticket);
         assert!(matches!(answer, Ok(Answer::Created(_))), "{answer:?}");
@@ -396,7 +396,7 @@ fn a_recovery_key_is_a_member_that_never_connects() {
     let safe = town.world.client("carol").1;
     let create = |town: &mut Town, recovery: Vec<Vec<u8>>| {
         let members = MemberChoice::Only(names(&["bob"]));
-        let request = CreateRequest { members, recovery, ..CreateRequest::new(topic()) };
+        let request = CreateRequest { members, recovery, ..CreateRequest::in_memory(topic()) };
         let ticket = town.people[ALICE].core.create(request);
         town.answer(ALICE, ticket)
     };
@@ -469,7 +469,7 @@ fn a_message_that_outlives_its_time_while_older_ones_are_dropped_does_not_hold_t
         let mut town = Town::over(store, BrokerConfig::default(), &["alice"]);
         let retention = Retention { age_ms: 35, count: 0, bytes: 0 };
         let ticket =
-            town.people[ALICE].core.create(CreateRequest { retention, ..CreateRequest::new(topic()) });
+            town.people[ALICE].core.create(CreateRequest { retention, ..CreateRequest::in_memory(topic()) });
         town.answer(ALICE, ticket).expect("it is made");
         for _ in 0..40 {
             town.people[ALICE].core.publish(&topic(), b"short-lived").expect("room");

@@ -155,8 +155,6 @@ pub enum NoteKind {
     Request = 1,
     /// A certificate that a client has shown.
     Client = 2,
-    /// The number of the newest revocation list seen.
-    RevocationNumber = 3,
 }
 
 /// A place in a log that is not named by its offset.
@@ -233,7 +231,8 @@ pub enum StoreError {
     Exists,
     /// An append to this log failed before this one, and the broker could not know yet.
     EarlierFailed,
-    /// What is kept at this offset is not what was stored there, or is gone.
+    /// What is kept at this offset is not what was stored there, or is gone. As the answer to a change:
+    /// rows of the log are, and it takes no more; it can be read on, and removed.
     Damaged {
         offset: Offset,
     },

@@ -1,5 +1,6 @@
 //! `sealmq` and `sealmqd` together, as a person or a script runs them.
 
+mod export;
 mod identity;
 mod members;
 mod oneshot;
@@ -8,6 +9,7 @@ mod publish;
 mod reconnect;
 mod resume;
 mod shell;
+mod spool;
 mod support;
 mod terminal;
 mod trust;

@@ -125,7 +125,7 @@ fn topics_and_members() {
     let town = Town::new();
     town.topic("b/shared");
     town.good("alice", "create a/mine --only-me --durability memory --retain-count 7 --retain-age 2h");
-    assert_eq!(town.good("alice", "topics"), "a/mine    owner\nb/shared  owner\n");
+    assert_eq!(town.good("alice", "topics"), "a/mine    owner  in memory only\nb/shared  owner\n");
     assert_eq!(town.good("alice", "topics b/# --names"), "b/shared\n");
     assert_eq!(town.good("bob", "topics"), "b/shared  member\n");
     assert_eq!(town.good("bob", "topics --all --names"), "a/mine\nb/shared\n");

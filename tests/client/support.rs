@@ -143,6 +143,13 @@ impl Town {
         }
     }
 
+    /// Starts a broker that knows nothing of what the one before knew.
+    pub fn replace_broker(&mut self) {
+        self.kill_broker();
+        fs::remove_dir_all(self.path("data")).expect("the broker's own folder");
+        self.start_broker();
+    }
+
     /// `sealmq` as `who`, with nothing of the surroundings.
     pub fn sealmq(&self, who: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealmq"));

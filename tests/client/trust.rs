@@ -119,8 +119,7 @@ fn a_topic_of_another_owner_or_an_older_one_is_found_out_in_the_next_run() {
     town.topic("a");
     town.good("bob", "sub -t a -e");
     // The broker's memory is gone, and carol takes the name.
-    town.kill_broker();
-    town.start_broker();
+    town.replace_broker();
     town.good("carol", "create a --to bob --trust-new");
     for line in ["sub -t a -e", "pub -t a -m x", "members a"] {
         let ended = town.run("bob", line);
@@ -141,8 +140,7 @@ fn a_topic_of_another_owner_or_an_older_one_is_found_out_in_the_next_run() {
         assert!(older.err.contains("record 1") && older.err.contains("record 4"), "{}", older.err);
     }
     // Its owner may make it anew.
-    town.kill_broker();
-    town.start_broker();
+    town.replace_broker();
     town.good("carol", "create a --to bob");
     let anew = town.run("bob", "sub -t a -e");
     assert_eq!(anew.code, 0, "{anew:?}");

@@ -111,7 +111,7 @@ fn handshake(
         };
         match state.handle(message[0], &message[1..], with).expect("the broker does its part") {
             Step::Handshake(next, out) => (state, bytes) = (next, out),
-            Step::Active(active, out) => {
+            Step::Active(active, out, _) => {
                 stream.write_all(&out).expect("the broker takes it");
                 return active.keys.into_client();
             }

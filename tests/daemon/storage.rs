@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 use sealmq::base::ids::Offset;
@@ -74,7 +74,7 @@ fn a_restart_keeps_topics_messages_and_places() {
     assert_eq!((mode(&home.path("data")), mode(&database)), (0o700, 0o600));
 
     let mut daemon = home.start();
-    daemon.expect_log("1 topics, 3 messages, ", 1);
+    daemon.expect_log("topics: 1, messages: 3, ", 1);
     let mut bob = Caller::new(&home, &daemon, "bob");
     let all = bob.read(&topic("a"), Start::Earliest, 3);
     let contents: Vec<&[u8]> = all.iter().map(|(_, content)| content.as_slice()).collect();
@@ -207,7 +207,8 @@ fn a_backup_is_made_while_the_broker_runs_and_can_be_served() {
     let file = home.path("copy.db");
     let file_name = file.to_str().expect("plain");
     let before = stored.len();
-    let mut backup = home.command().args(["backup", file_name]).spawn().expect("it starts");
+    let mut backup =
+        home.command().args(["backup", file_name]).stdout(Stdio::null()).spawn().expect("it starts");
     // Publishes go on until the copy is made, and are answered.
     let status = loop {
         stored.push(alice.publish(&topic("a"), &[8; 2000]));
@@ -318,4 +319,69 @@ fn a_full_disk_refuses_until_there_is_room() {
     assert!(taken > stored.last().copied());
     drop((alice, bob));
     end(&mut daemon);
+}
+
+/// The arguments of the commands that an error names, without the program.
+fn commands(output: &Output) -> Vec<Vec<String>> {
+    let said = said(output);
+    let lines = said.lines().filter_map(|line| line.trim().strip_prefix("sealmqd "));
+    lines.map(|rest| rest.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn a_damaged_database_is_refused_and_the_commands_named_save_what_is_good() {
+    let home = served(&[b"one", b"two", b"three"]);
+    let database = home.path("data/sealmq.db");
+    poke(&database, 0, &[0; 100]);
+    assert_ends(&home.output(&["--check"]), 7, &["damaged", "sealmqd salvage"]);
+    let refused = home.output(&["--listen", "127.0.0.1:0"]);
+    assert_ends(&refused, 7, &["damaged"]);
+    let named = commands(&refused);
+    let [salvage, start] = named.as_slice() else { panic!("two commands: {}", said(&refused)) };
+    let before = fs::read(&database).expect("a file");
+    let salvaged = Command::new(env!("CARGO_BIN_EXE_sealmqd")).args(salvage).output().expect("it starts");
+    assert_ends(&salvaged, 0, &["a: 3 messages copied", "nothing was lost", &start.join(" ")]);
+    assert!(fs::read(&database).expect("a file") == before, "the old one is only read");
+
+    let args: Vec<&str> =
+        ["--listen", "127.0.0.1:0"].into_iter().chain(start.iter().map(String::as_str)).collect();
+    let daemon = home.start_with(&args);
+    assert!(Path::new(&start[1]).join("crl-number").exists(), "older revocation lists are refused as before");
+    let mut bob = Caller::new(&home, &daemon, "bob");
+    let read = bob.read(&topic("a"), Start::Earliest, 3);
+    assert_eq!(read[2].1, b"three");
+    let again = Command::new(env!("CARGO_BIN_EXE_sealmqd")).args(salvage).output().expect("it starts");
+    assert_ends(&again, 1, &["has files in it already"]);
+}
+
+#[test]
+fn what_salvage_loses_is_listed_with_its_offset() {
+    let home = served(&[b"one", b"two", b"three"]);
+    let connection = rusqlite::Connection::open(home.path("data/sealmq.db")).expect("a database");
+    let place: i64 = connection
+        .query_row("SELECT place FROM messages ORDER BY place LIMIT 1 OFFSET 1", [], |row| row.get(0))
+        .expect("three messages");
+    connection
+        .execute("UPDATE messages SET body = zeroblob(length(body)) WHERE place = ?", [place])
+        .expect("done");
+    connection.close().expect("closed");
+    let (old, new) = (home.path("data"), home.path("new"));
+    let salvage = |extra: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealmqd"));
+        command.arg("salvage").args(extra).arg(&old).arg(&new).output().expect("it starts")
+    };
+    let output = salvage(&[]);
+    assert_ends(&output, 7, &["a: 2 messages copied", "LOST 1 messages: offsets 3\n", "--data"]);
+    fs::remove_dir_all(&new).expect("ours");
+    let output = salvage(&["--json"]);
+    assert_eq!(output.status.code(), Some(7));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(report["topics"][0]["lost"][0]["from"], 3);
+
+    // A broker that serves the folder is not disturbed.
+    let daemon = home.start();
+    fs::remove_dir_all(&new).expect("ours");
+    assert_ends(&salvage(&[]), 1, &["another sealmqd"]);
+    assert!(daemon.answers() && !new.exists());
+    assert_ends(&home.output(&["salvage", "x"]), 2, &["<NEW>"]);
 }

@@ -103,7 +103,8 @@ fn leaves_members_out_of_the_list_of_all() {
         }
         vec![said]
     });
-    let request = CreateRequest { members: MemberChoice::AllKnown, ..CreateRequest::new(topic_name(DOOR)) };
+    let request =
+        CreateRequest { members: MemberChoice::AllKnown, ..CreateRequest::in_memory(topic_name(DOOR)) };
     match town.ask("alice", |client| client.create(request)) {
         Ok(Answer::Created(created)) => {
             let others: Vec<Fingerprint> =

@@ -19,7 +19,7 @@ impl Town {
             [] => MemberChoice::OnlyMe,
             names => MemberChoice::Only(names.iter().map(|who| name(who)).collect()),
         };
-        let request = CreateRequest { members, ..CreateRequest::new(topic_name(topic)) };
+        let request = CreateRequest { members, ..CreateRequest::in_memory(topic_name(topic)) };
         self.ask(owner, |client| client.create(request))
     }
 

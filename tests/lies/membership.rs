@@ -119,7 +119,7 @@ fn an_open_door() -> (Town, TopicId) {
     // Nobody is let in without a list that is in force.
     town.revoke(&[], 1);
     let members = MemberChoice::Only(vec![name("bob"), name("carol")]);
-    let request = CreateRequest { members, join: Join::Open, ..CreateRequest::new(topic_name(DOOR)) };
+    let request = CreateRequest { members, join: Join::Open, ..CreateRequest::in_memory(topic_name(DOOR)) };
     let id = match town.ask("alice", |client| client.create(request)) {
         Ok(Answer::Created(created)) => created.id,
         other => panic!("not made but {other:?}"),

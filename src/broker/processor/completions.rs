@@ -18,7 +18,11 @@ use crate::wire::values::{RefuseCode, Start};
 
 impl Processor {
     pub(super) fn complete(&mut self, completion: Completion, now: Now) {
-        if matches!(completion.result, Err(StoreError::Failed(_))) && self.store.failure().is_some() {
+        let pending = self.pending.get(&completion.ticket);
+        let is_query = matches!(pending, Some(Pending::Read { .. } | Pending::Find { .. }));
+        if matches!(completion.result, Err(StoreError::Failed(_)))
+            && (!is_query || self.store.failure().is_some())
+        {
             // Nobody knows what is stored now, and nobody is told anything: whoever waits, waits
             // until the process ends, as it must.
             return;

@@ -77,6 +77,9 @@ impl Processor {
             };
             records.push(&**record);
         }
+        if records.is_empty() {
+            return Err("it has no membership records".into());
+        }
         let chain =
             Chain::rebuild(records).map_err(|fault| format!("one of its membership records {fault}"))?;
         if *chain.name() != name {

@@ -33,6 +33,7 @@ pub struct Harness {
     pub closed: Vec<ConnId>,
     /// Of topics that are created from now on.
     pub policy: JoinPolicy,
+    pub durability: Durability,
     next_seed: u64,
 }
 
@@ -50,7 +51,8 @@ impl Harness {
         };
         let trust = world.trust.clone();
         let broker = Broker::new(config, identity, trust, store, Box::new(Seeded::new(7)), now);
-        Harness { world, broker, now, closed: Vec::new(), policy: JoinPolicy::Ask, next_seed: 100 }
+        let (policy, durability) = (JoinPolicy::Ask, Durability::Memory);
+        Harness { world, broker, now, closed: Vec::new(), policy, durability, next_seed: 100 }
     }
 
     pub fn advance(&mut self, by: Duration) {
@@ -94,6 +96,15 @@ impl Harness {
         bytes
     }
 
+    /// Takes what is ready for the client once, and no more, as a socket that has filled up does:
+    /// what the broker has then is read for it, and not sent.
+    pub fn stall(&mut self, peer: &mut Peer) {
+        let mut out = Transmit::new();
+        self.broker.poll_transmit(peer.id, self.now, &mut out);
+        peer.take(&out.take_all());
+        self.settle();
+    }
+
     /// A client that has come through the handshake and has read its Welcome.
     pub fn connect(&mut self, who: &str) -> Peer {
         let (key, der) = self.world.client(who);
@@ -126,7 +137,7 @@ impl Harness {
                     state = next;
                     self.broker.handle_bytes(id, &bytes, self.now);
                 }
-                Step::Active(active, bytes) => {
+                Step::Active(active, bytes, _) => {
                     self.broker.handle_bytes(id, &bytes, self.now);
                     let (sealer, opener) = active.keys.into_client();
                     return Peer::new(id, key, certificate, sealer, opener);
@@ -252,7 +263,7 @@ impl Harness {
             ClientFrame::Create {
                 request,
                 name: name_of_topic,
-                durability: Durability::Memory,
+                durability: self.durability,
                 retention,
                 genesis,
                 delta,

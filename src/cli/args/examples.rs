@@ -44,10 +44,20 @@ Examples:
   sealmq sub -t 'home/#' -F '%I %s %t: %p'         time, sender, topic and payload
   sealmq sub -t 'home/#' -J | jq .payload          one JSON object a line";
 
+pub const EXPORT: &str = "\
+Examples:
+  sealmq export home/kitchen -o kitchen.jsonl      all that is kept, into a file of your own
+  sealmq export home/kitchen --from since=7d --until 2026-11-23T08:00:00Z
+  sealmq export home/kitchen | jq 'select(.verified)'
+
+Lines are those of `sub -J`; what did not verify has \"event\":\"integrity\" and no content, and then the exit code is
+7. The last line has \"event\":\"end\": an export without it was cut short. It is not encrypted any more.";
+
 pub const TOPICS: &str = "\
 Examples:
   sealmq topics                                    the topics you can read, and what waits for you
-  sealmq topics -v                                 with owner, size, offsets and retention
+  sealmq topics -v                                 with size, oldest message, durability and retention
+  sealmq topics -J | jq .bytes                     one JSON object a line, with bare numbers
   sealmq topics --all 'home/#'                     also those you are no member of";
 
 pub const MEMBERS: &str = "\

@@ -6,6 +6,7 @@
 mod examples;
 pub mod foreign;
 pub mod members;
+mod publish;
 mod trust;
 
 use std::ffi::OsString;
@@ -17,12 +18,13 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use super::ca::CaVerb;
 use super::format::Format;
 use super::keygen::Keygen;
-use super::units::{self, Place};
+use super::units::{self, Place, Until};
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::client::{History, Join};
 use crate::wire::values::Durability;
-use foreign::{ForeignPub, ForeignSub};
+use foreign::ForeignSub;
 pub use members::{OneTopic, To};
+pub use publish::{Publish, Source};
 pub use trust::TrustVerb;
 
 /// Publish and subscribe through a broker that cannot read what it carries.
@@ -75,6 +77,9 @@ pub enum Verb {
     /// Subscribe to topics and print their messages, past and new
     #[command(name = "sub", visible_alias = "subscribe", after_help = examples::SUB)]
     Sub(Box<Subscribe>),
+    /// Write a topic's past as JSON lines, decrypted, each with whether it verified
+    #[command(after_help = examples::EXPORT)]
+    Export(Box<Export>),
     /// List topics
     #[command(after_help = examples::TOPICS)]
     Topics {
@@ -133,6 +138,9 @@ pub enum Verb {
         /// Drop the name's places: the next `sub --resume` of it begins where --from says
         #[arg(long, requires = "name")]
         forget: bool,
+        /// Let it go on at this offset of a topic that it has a place in, as behind a damaged message
+        #[arg(long = "move", value_name = "TOPIC=OFFSET", value_parser = place, requires = "name")]
+        to: Option<(TopicName, u64)>,
         #[command(flatten)]
         identity: Identity,
     },
@@ -217,6 +225,7 @@ impl Verb {
             | Verb::Delete(To { link, .. }) => Some(&link.access),
             Verb::Pub(publish) => Some(&publish.access),
             Verb::Sub(subscribe) => Some(&subscribe.access),
+            Verb::Export(export) => Some(&export.access),
             Verb::Fingerprint { .. }
             | Verb::Resume { .. }
             | Verb::Trust(_)
@@ -289,8 +298,9 @@ pub struct NewTopic {
     /// Let clients in that this computer has not seen before, without asking
     #[arg(long)]
     pub trust_new: bool,
-    /// When a publish is answered: at once, or when it is on the broker's disk
-    #[arg(long, value_enum, default_value_t = DurabilityArg::Memory)]
+    /// When a publish is answered and delivered: when it is on the broker's disk; or at once, and then a restart
+    /// of the broker loses it
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Disk)]
     pub durability: DurabilityArg,
     /// How much is kept [default: 10000 messages or 64MiB, without end]
     #[command(flatten)]
@@ -322,72 +332,6 @@ pub enum PolicyArg {
 pub enum HistoryArg {
     All,
     SinceJoin,
-}
-
-/// `pub`.
-#[derive(Debug, clap::Args)]
-pub struct Publish {
-    /// The topic to publish to
-    #[arg(short, long, value_name = "TOPIC")]
-    pub topic: TopicName,
-    #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub spool: SpoolArgs,
-    /// Print topic and offset of each message once it is stored
-    #[arg(short, long)]
-    pub verbose: bool,
-    #[command(flatten)]
-    pub patience: Patience,
-    #[command(flatten)]
-    pub access: Access,
-    #[command(flatten)]
-    pub foreign: ForeignPub,
-}
-
-/// Where messages come from: exactly one of these.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub struct Source {
-    /// Send this text
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub message: Option<OsString>,
-    /// Send a file's content as one message; - is standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Send each line of standard input as a message
-    #[arg(short = 'l', long)]
-    pub stdin_line: bool,
-    /// Send all of standard input as one message
-    #[arg(short = 's', long)]
-    pub stdin_file: bool,
-    /// Send one empty message
-    #[arg(short, long)]
-    pub null_message: bool,
-    /// Send what waits in the spool, nothing new
-    #[arg(long, requires = "folder")]
-    pub flush: bool,
-}
-
-/// Messages on the publisher's own disk until they are answered.
-#[derive(Debug, clap::Args)]
-pub struct SpoolArgs {
-    /// Keep messages in this folder until they are answered, and send first what waits there: nothing is lost or
-    /// sent twice if this program or the broker dies; without a broker they wait
-    #[arg(long = "spool", value_name = "DIR", id = "folder", help_heading = "Spool")]
-    pub folder: Option<PathBuf>,
-    /// How much may wait there
-    #[arg(
-        long,
-        value_name = "SIZE",
-        default_value = "64MiB",
-        value_parser = units::bytes,
-        help_heading = "Spool"
-    )]
-    pub spool_max: u64,
-    /// Stop with exit code 7 rather than send again what the broker may have: it remembers for a day
-    #[arg(long, requires = "folder", help_heading = "Spool")]
-    pub strict: bool,
 }
 
 /// `sub`.
@@ -450,6 +394,28 @@ pub struct Subscribe {
     pub foreign: ForeignSub,
 }
 
+/// `export`.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    pub topic: TopicName,
+    /// Where to begin: earliest, last=N, since=TIME or offset=N
+    #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = Place::parse)]
+    pub from: Place,
+    /// Where to end, that message left out: offset=N or TIME; else at the end of what there is now
+    #[arg(long, value_name = "PLACE", value_parser = Until::parse)]
+    pub until: Option<Until>,
+    /// Write to this file, readable by you alone, once all is there; else to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file if it is there
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    #[command(flatten)]
+    pub patience: Patience,
+    #[command(flatten)]
+    pub access: Access,
+}
+
 /// How `sub` prints.
 #[derive(Debug, clap::Args)]
 pub struct SubOutput {
@@ -486,9 +452,20 @@ pub struct TopicList {
     /// Print names alone, one a line
     #[arg(long, conflicts_with = "verbose")]
     pub names: bool,
+    /// Print one JSON object a line: all that the broker knows, in bytes and milliseconds
+    #[arg(short = 'J', long, conflicts_with_all = ["verbose", "names"])]
+    pub json: bool,
     /// Also those that you are no member of
     #[arg(short, long)]
     pub all: bool,
+}
+
+/// `TOPIC=OFFSET`.
+fn place(text: &str) -> Result<(TopicName, u64), String> {
+    let (topic, offset) = text.rsplit_once('=').ok_or("expected TOPIC=OFFSET")?;
+    let topic = TopicName::parse(topic).map_err(|e| e.to_string())?;
+    let offset = offset.parse().map_err(|_| format!("expected a whole number, not {offset:?}"))?;
+    Ok((topic, offset))
 }
 
 impl From<DurabilityArg> for Durability {

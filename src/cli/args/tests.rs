@@ -34,6 +34,7 @@ fn every_example_parses() {
         examples::CREATE,
         examples::PUB,
         examples::SUB,
+        examples::EXPORT,
         examples::TOPICS,
         examples::MEMBERS,
         examples::REQUESTS,

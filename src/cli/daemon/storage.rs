@@ -67,7 +67,7 @@ fn open_disk(folder: &Path, caps: Caps, poller: &Poller) -> Result<(Disk, Conten
     drop(progress);
     let messages: u64 = contents.logs.iter().map(|log| log.kept.messages).sum();
     log::info!(
-        "{} topics, {messages} messages, {}, from {} (opened in {} ms)",
+        "topics: {}, messages: {messages}, {}, from {} (opened in {} ms)",
         contents.logs.len(),
         units::show_bytes(store.used_bytes()),
         folder.display(),

@@ -18,7 +18,9 @@ use super::error::CliError;
 use super::keyfiles;
 use super::state::State;
 use crate::base::Mono;
+use crate::base::ids::Offset;
 use crate::base::names::{Name, TopicName};
+use crate::client::Stand;
 use slots::{Boot, Mark, Medium, NotUnderstood, Slots, VERSION};
 
 /// The places of one name, held by this process alone.
@@ -130,6 +132,19 @@ pub fn forget(state: &State, name: &Name) -> Result<(), CliError> {
     fs::remove_file(&path).map_err(|e| keyfiles::cannot("remove", &path, &e))
 }
 
+/// Moves a place of a name that nobody uses.
+pub fn go_on_at(state: &State, name: &Name, topic: &TopicName, next: Offset) -> Result<(), CliError> {
+    // Whoever mistypes a name does not begin one.
+    look(state, name)?;
+    let mut places = Places::open(state, name)?;
+    let Some(mark) = places.marks().find(|(known, _)| *known == topic).map(|(_, mark)| mark) else {
+        return Err(CliError::other(format!("{name} has no place in {topic}"))
+            .remedy(format!("`sealmq resume {name}` lists those that it has")));
+    };
+    places.note(topic, Mark { stand: Stand { next, ..mark.stand }, ..mark })?;
+    places.keep(Mono(0))
+}
+
 /// Opens the file of a name for this process alone.
 fn lock(path: &Path, name: &Name, make: bool) -> Result<File, CliError> {
     let failed = |e: io::Error| match e.kind() {
@@ -224,9 +239,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::base::ids::{Fingerprint, Incarnation, Offset};
+    use crate::base::ids::{Fingerprint, Incarnation};
     use crate::cli::surroundings::Surroundings;
-    use crate::client::Stand;
 
     fn state(folder: &tempfile::TempDir) -> State {
         let around = Surroundings { state: Some(folder.path().to_owned()), ..Surroundings::default() };

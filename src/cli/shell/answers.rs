@@ -39,7 +39,8 @@ impl Shell {
             Event::Gap { topic, from, to } => self.screen.remark(&tidings::gap(&topic, from, to))?,
             Event::Ended { topic, code } => {
                 self.behind.retain(|open| *open != topic);
-                self.screen.remark(&tidings::ended(&topic, code))?;
+                let at = self.link.core().ended_at(&topic);
+                self.screen.remark(&tidings::ended(&topic, code, at))?;
             }
             Event::Integrity(fault) if !fault.fault.accuses() => {
                 if self.unreadable.insert(fault.topic.clone()) {
@@ -138,7 +139,7 @@ impl Shell {
             }
             (Asked::Topics(list), Answer::Topics(topics)) => {
                 self.learn(&topics);
-                let lines = topic_lines(&list, &topics);
+                let lines = topic_lines(&list, &topics, self.link.now().wall);
                 let hidden = topics.iter().filter(|t| t.role.is_none() && !list.all).count();
                 self.say_lines(&lines, "no topics")?;
                 if hidden > 0 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::Wall;
 use crate::base::names::TopicName;
 use crate::cli::access::Base;
 use crate::cli::args::{self, Access, Patience};
@@ -25,7 +26,7 @@ pub fn topics(
         _ => None,
     })?;
     let mut output = Output::new();
-    topic_lines(list, &topics).iter().try_for_each(|line| output.line(line))?;
+    topic_lines(list, &topics, link.now().wall).iter().try_for_each(|line| output.line(line))?;
     output.flush()?;
     let others = topics.iter().filter(|t| t.role.is_none()).count();
     if others > 0 && !list.all && output.is_terminal {
@@ -92,25 +93,28 @@ pub fn ping(base: &Base, count: u32, access: &Access, patience: Patience) -> Res
 }
 
 /// Each topic with what one is in it and what waits for one; or names alone, or all there is to say.
-pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry]) -> Vec<String> {
+pub fn topic_lines(list: &args::TopicList, topics: &[TopicEntry], now: Wall) -> Vec<String> {
     let shown = topics.iter().filter(|topic| list.all || topic.role.is_some());
+    if list.json {
+        return shown.map(json_line).collect();
+    }
     if list.names {
         return shown.map(|topic| topic.name.to_string()).collect();
     }
     if !list.verbose {
-        let row = |topic: &TopicEntry| vec![topic.name.to_string(), role(topic), to_do(topic)];
+        let row = |topic: &TopicEntry| vec![topic.name.to_string(), role(topic), remarks(topic)];
         return table(&shown.map(row).collect::<Vec<_>>());
     }
     let head = [
-        "TOPIC", "YOU", "OWNER", "POLICY", "HISTORY", "MEMBERS", "MESSAGES", "SIZE", "OFFSETS", "STORED",
-        "KEPT", "TO DO",
+        "TOPIC", "YOU", "OWNER", "POLICY", "HISTORY", "MEMBERS", "MESSAGES", "SIZE", "OLDEST", "OFFSETS",
+        "STORED", "KEPT", "TO DO",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(shown.map(topic_row));
+    rows.extend(shown.map(|topic| topic_row(topic, now)));
     table(&rows)
 }
 
-fn topic_row(topic: &TopicEntry) -> Vec<String> {
+fn topic_row(topic: &TopicEntry, now: Wall) -> Vec<String> {
     vec![
         topic.name.to_string(),
         role(topic),
@@ -120,12 +124,9 @@ fn topic_row(topic: &TopicEntry) -> Vec<String> {
         topic.members.to_string(),
         topic.messages.to_string(),
         show_bytes(topic.bytes),
+        oldest(topic, now),
         format!("{}..{}", topic.first, topic.next),
-        match topic.durability {
-            Durability::Memory => "memory",
-            Durability::Disk => "disk",
-        }
-        .to_owned(),
+        stored(topic).to_owned(),
         kept(topic),
         to_do(topic),
     ]
@@ -133,6 +134,56 @@ fn topic_row(topic: &TopicEntry) -> Vec<String> {
 
 fn role(topic: &TopicEntry) -> String {
     topic.role.map_or("-".to_owned(), |role| role.to_string())
+}
+
+fn stored(topic: &TopicEntry) -> &'static str {
+    match topic.durability {
+        Durability::Memory => "memory",
+        Durability::Disk => "disk",
+    }
+}
+
+/// How long ago the oldest message came that is kept.
+fn oldest(topic: &TopicEntry, now: Wall) -> String {
+    match topic.messages {
+        0 => "-".to_owned(),
+        // Clocks differ, and nobody waits for a second.
+        _ => format!("{} ago", show_duration(Duration::from_secs(now.since(topic.oldest).as_secs()))),
+    }
+}
+
+/// That a restart of the broker loses a topic's messages is never left unsaid.
+fn remarks(topic: &TopicEntry) -> String {
+    let memory = (topic.durability == Durability::Memory).then(|| "in memory only".to_owned());
+    let to_do = Some(to_do(topic)).filter(|what| !what.is_empty());
+    memory.into_iter().chain(to_do).collect::<Vec<_>>().join(", ")
+}
+
+/// All of it, with bare numbers: bytes, and milliseconds since 1970.
+fn json_line(topic: &TopicEntry) -> String {
+    let retention = topic.retention;
+    let line = serde_json::json!({
+        "topic": topic.name.as_str(),
+        "id": topic.topic.to_string(),
+        "role": topic.role.map(|role| role.to_string()),
+        "owner": topic.owner.as_str(),
+        "owner_fingerprint": topic.owner_fingerprint.to_string(),
+        "policy": topic.join.to_string(),
+        "history": topic.history.to_string(),
+        "members": topic.members,
+        "messages": topic.messages,
+        "bytes": topic.bytes,
+        "oldest_ms": (topic.messages > 0).then_some(topic.oldest.0),
+        "first": topic.first.0,
+        "next": topic.next.0,
+        "durability": stored(topic),
+        "retain_count": retention.count,
+        "retain_bytes": retention.bytes,
+        "retain_age_ms": retention.age_ms,
+        "requests": topic.requests,
+        "rotate_due": topic.rotate_due,
+    });
+    line.to_string()
 }
 
 /// What waits for owner and admins; the broker tells nobody else.
@@ -178,7 +229,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Wall;
     use crate::base::ids::{Fingerprint, Incarnation, Offset, TopicId};
     use crate::base::names::{Name, TopicFilter};
     use crate::wire::policy::{History, JoinPolicy, Role};
@@ -214,8 +264,12 @@ mod tests {
             filter: TopicFilter::parse("#").expect("good"),
             verbose,
             names: false,
+            json: false,
             all,
         };
+        let now = Wall(90_000_500);
+        let topic_lines =
+            |list: &args::TopicList, topics: &[TopicEntry]| super::topic_lines(list, topics, now);
         let topics = [entry("a", true), TopicEntry { requests: 0, ..entry("b", false) }];
         assert_eq!(topic_lines(&list(false, false), &topics), ["a  member  2 ask to join"]);
         assert_eq!(topic_lines(&list(false, true), &topics)[1], "b  -");
@@ -225,9 +279,22 @@ mod tests {
         assert_eq!(topic_lines(&list(false, false), &[due]), ["a  member  1 asks to join, rotate due"]);
         let table = topic_lines(&list(true, true), &topics);
         assert_eq!(table.len(), 3);
-        for word in ["member", "alice", "1.5 KiB", "2..9", "disk", "10000 or 64 MiB, 1d", "ask", "all"] {
+        for word in
+            ["member", "alice", "1.5 KiB", "2..9", "disk", "10000 or 64 MiB, 1d", "ask", "all", "1d1h ago"]
+        {
             assert!(table[1].contains(word), "{word}: {}", table[1]);
         }
         assert!(!table[2].contains("member"), "{}", table[2]);
+        let memory = TopicEntry { durability: Durability::Memory, messages: 0, ..entry("a", true) };
+        let said = topic_lines(&list(false, false), std::slice::from_ref(&memory));
+        assert_eq!(said, ["a  member  in memory only, 2 ask to join"]);
+        assert!(topic_lines(&list(true, false), std::slice::from_ref(&memory))[1].contains("memory"));
+        let json = args::TopicList { json: true, ..list(false, true) };
+        let lines = topic_lines(&json, &[memory, entry("b", false)]);
+        let parsed: Vec<serde_json::Value> =
+            lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!((&parsed[0]["durability"], &parsed[0]["oldest_ms"]), (&"memory".into(), &().into()));
+        assert_eq!((&parsed[1]["bytes"], &parsed[1]["oldest_ms"]), (&1536.into(), &0.into()));
+        assert_eq!((&parsed[1]["role"], &parsed[1]["retain_age_ms"]), (&().into(), &86_400_000.into()));
     }
 }

@@ -1,6 +1,7 @@
 //! The one-shot verbs.
 
 pub mod create;
+pub mod export;
 pub mod fingerprint;
 pub mod list;
 pub mod members;

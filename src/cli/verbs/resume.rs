@@ -1,5 +1,6 @@
 //! `resume`: the names of `sub --resume`, how far each has read, and an end to one. Needs no broker.
 
+use crate::base::ids::Offset;
 use crate::base::names::{Name, TopicName};
 use crate::cli::access::Base;
 use crate::cli::args::Identity;
@@ -8,8 +9,17 @@ use crate::cli::output::{Output, table};
 use crate::cli::resume;
 use crate::cli::resume::slots::Mark;
 
-pub fn run(base: &Base, name: Option<&Name>, forget: bool, identity: &Identity) -> Result<(), CliError> {
+pub fn run(
+    base: &Base,
+    name: Option<&Name>,
+    forget: bool,
+    to: Option<(TopicName, u64)>,
+    identity: &Identity,
+) -> Result<(), CliError> {
     let state = super::trust::state(base, identity)?;
+    if let Some((name, (topic, next))) = name.zip(to) {
+        return resume::go_on_at(&state, name, &topic, Offset(next));
+    }
     if let Some(name) = name.filter(|_| forget) {
         return resume::forget(&state, name);
     }
@@ -40,7 +50,7 @@ fn rows_of(name: &Name, places: &[(TopicName, Mark)]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::{Incarnation, Offset};
+    use crate::base::ids::Incarnation;
     use crate::client::Stand;
 
     #[test]

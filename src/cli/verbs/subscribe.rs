@@ -251,7 +251,8 @@ impl Subscriber {
             }
             Event::Integrity(fault) => self.unbelieved(&fault)?,
             Event::Ended { topic, code } => {
-                self.tell(&tidings::ended(&topic, code));
+                let at = self.link.core().ended_at(&topic);
+                self.tell(&tidings::ended(&topic, code, at));
                 self.give_up(&topic, || match code {
                     RefuseCode::NotMember => {
                         CliError::new(Exit::Denied, format!("you are no longer a member of {topic}"))

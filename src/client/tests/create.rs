@@ -49,7 +49,7 @@ fn made(rig: &mut Rig) -> Made {
         match frame {
             ClientFrame::Wraps { wraps } => staged.extend(wraps),
             ClientFrame::Create { request, name, durability, genesis, delta, .. } => {
-                assert_eq!((name, durability), (topic("a/b"), Durability::Memory));
+                assert_eq!((name, durability), (topic("a/b"), Durability::Disk));
                 made = Some(Made { request, genesis, delta, wraps: std::mem::take(&mut staged) });
             }
             other => panic!("{other:?}"),

@@ -444,3 +444,45 @@ fn a_revoked_broker_is_left_for_good() {
     };
     assert!(matches!(reason, Disconnect::BrokerCertificate(_)));
 }
+
+/// Shakes hands with a broker that hears a broken ClientReady; the client gets its refusal in pieces.
+fn refuse_ready(rig: &mut Rig, tamper: impl Fn(&mut Vec<u8>)) {
+    rig.client.connect(rig.now);
+    let mut out = Transmit::new();
+    for step in 0..3 {
+        assert!(rig.client.poll_transmit(rig.now, &mut out), "message {step} of the client's");
+        let mut bytes = out.take_all();
+        if step == 2 {
+            *bytes.last_mut().expect("a MAC") ^= 1;
+        }
+        let mut answer = rig.peer.handle(&bytes, rig.now);
+        if step == 2 {
+            assert_eq!(answer[4], MessageType::SealedRefusal as u8);
+            tamper(&mut answer);
+        }
+        answer.chunks(100).for_each(|piece| rig.client.handle_bytes(piece, rig.now));
+    }
+}
+
+#[test]
+fn a_refusal_of_client_ready_is_told_from_a_record() {
+    let mut rig = Rig::new("alice");
+    refuse_ready(&mut rig, |_| {});
+    let (reason, _) = disconnected(&mut rig);
+    let is_authentic =
+        matches!(reason, Disconnect::Refused { code: RefusalCode::Authentication, authentic: true, .. });
+    assert!(is_authentic, "{reason:?}");
+
+    let mut rig = Rig::new("alice");
+    refuse_ready(&mut rig, |answer| *answer.last_mut().expect("a message") ^= 1);
+    let (reason, fatal) = disconnected(&mut rig);
+    assert!(matches!(reason, Disconnect::Protocol(_)) && !fatal, "{reason:?}");
+}
+
+#[test]
+fn a_sealed_refusal_behind_the_first_record_is_none() {
+    let mut rig = Rig::connected("alice");
+    rig.client.handle_bytes(&message(MessageType::SealedRefusal, &[0; 100]), rig.now);
+    let (reason, fatal) = disconnected(&mut rig);
+    assert!(matches!(reason, Disconnect::Protocol(_)) && !fatal, "{reason:?}");
+}

@@ -202,7 +202,7 @@ fn alice_and_bob(world: &World, host: &Host) -> (Connection, Connection) {
     let known = bob.core().ping();
     answer(&mut bob, known);
     let members = MemberChoice::Only(vec![name("bob")]);
-    let ticket = alice.core().create(CreateRequest { members, ..CreateRequest::new(topic()) });
+    let ticket = alice.core().create(CreateRequest { members, ..CreateRequest::in_memory(topic()) });
     let Answer::Created(created) = answer(&mut alice, ticket) else { panic!("another answer") };
     assert_eq!(created.members.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
     (alice, bob)

@@ -195,7 +195,7 @@ fn broker_by_hand(how: &BrokerByHand) -> Result<(), ClientError> {
     let th3 = hash_items(&[&th2, auth.signature, &envelope]);
     let mac = mac(&kdf(dh.expose(), &th2, how.env_label), &th3);
     let key = SessionKey { envelope: &envelope, mac }.encode();
-    let Some(client::Step::Active(active, _)) = to_client(client, &raw(4, &key), cast, 88)? else {
+    let Some(client::Step::Active(active, ..)) = to_client(client, &raw(4, &key), cast, 88)? else {
         panic!("a SessionKey makes active or is refused");
     };
     let ikm = [*dh.expose(), *secret.expose()].concat();

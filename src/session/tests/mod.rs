@@ -92,7 +92,7 @@ impl Conversation {
             panic!("a good ClientAuth is verified");
         };
         let (_, session_key) = verified.key(cast.now, &mut Seeded::new(seed + 5)).expect("a sound machine");
-        let Ok(Some(client::Step::Active(_, ready))) = to_client(client, &session_key, &cast, seed + 6)
+        let Ok(Some(client::Step::Active(_, ready, _))) = to_client(client, &session_key, &cast, seed + 6)
         else {
             panic!("a good SessionKey makes the client active");
         };
@@ -210,7 +210,7 @@ fn active(talk: &Conversation) -> (Active, Active) {
         panic!("a good ClientReady makes the broker active");
     };
     let client = talk.client(ClientState::AwaitingSessionKey);
-    let Ok(Some(client::Step::Active(at_client, _))) = to_client(client, &talk.messages[3], &talk.cast, 91)
+    let Ok(Some(client::Step::Active(at_client, ..))) = to_client(client, &talk.messages[3], &talk.cast, 91)
     else {
         panic!("a good SessionKey makes the client active");
     };

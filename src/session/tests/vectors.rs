@@ -296,7 +296,7 @@ fn held(given: &Vectors) -> Vectors {
     refusal(&mut v.refusal, &Handshake::new().refuse(busy, cast.now, &mut Seeded::new(0)));
 
     let step = client.handle(4, &session_key[5..], cast.as_client(&mut Seeded::new(1)));
-    let Ok(client::Step::Active(active, ready)) = step else { panic!("a good SessionKey") };
+    let Ok(client::Step::Active(active, ready, _)) = step else { panic!("a good SessionKey") };
     v.client_ready.message = Hex(ready);
     let (up, down) = active.keys.expose();
     let next = next_key(up, 1 << 20);

@@ -35,6 +35,8 @@ pub(super) struct Database {
     /// Logs whose rows cannot be written, for what is there is broken; of these, true, that cannot
     /// even be removed. They are read on, as far as that goes.
     pub(super) spoiled: HashMap<Incarnation, bool>,
+    /// As `spoiled`, of the notes.
+    pub(super) notes_are_spoiled: bool,
     /// Until the list of free pages proves to be damaged.
     pub(super) may_shrink: bool,
     pub(super) wal: WalGrowth,
@@ -59,10 +61,18 @@ pub(super) struct WalGrowth {
     pub(super) warned_bytes: u64,
 }
 
-/// Why a transaction was not made, and the log whose rows were to blame.
+/// Why a transaction was not made.
 struct Halt {
     fault: Fault,
-    log: Option<Incarnation>,
+    part: Part,
+}
+
+/// Whose rows were to blame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Log(Incarnation),
+    Notes,
+    Whole,
 }
 
 /// What the transaction under way has changed in RAM.
@@ -104,7 +114,11 @@ impl Database {
                 Ok(results) => return Ok(results),
                 Err(Halt { fault: Fault::Full, .. }) if with_room => with_room = false,
                 Err(Halt { fault: Fault::Full, .. }) => return self.refuse_all(jobs),
-                Err(Halt { fault: Fault::Damaged(what), log: Some(log) }) => self.spoil(log, what)?,
+                Err(Halt { fault: Fault::Damaged(what), part: Part::Log(log) }) => self.spoil(log, what)?,
+                Err(Halt { fault: Fault::Damaged(what), part: Part::Notes }) if !self.notes_are_spoiled => {
+                    log::error!("no note can be stored any more: the database is damaged: {what}");
+                    self.notes_are_spoiled = true;
+                }
                 Err(halt) => return Err(halt.fault),
             }
         }
@@ -132,6 +146,7 @@ impl Database {
         match job {
             Job::Seen { .. } => false,
             Job::Op(_, Op::Remove { .. }) => log == Some(&true),
+            Job::Op(_, Op::Put { .. } | Op::Drop { .. }) => self.notes_are_spoiled,
             _ => log.is_some(),
         }
     }
@@ -177,7 +192,7 @@ impl Database {
             let result = if self.is_spoiled(job) {
                 Err(self.refuse_as_damaged(job))
             } else if with_room || !job.takes_room() {
-                self.apply(job).map_err(|fault| Halt { fault, log: job.log() })?
+                self.apply(job).map_err(|fault| Halt { fault, part: Part::of(job) })?
             } else {
                 Err(self.refuse(job, StoreError::Full))
             };
@@ -252,13 +267,13 @@ impl Database {
         for ((id, number), counted) in std::mem::take(&mut self.change.publishers) {
             if let Some(log) = self.logs.get_mut(&id) {
                 let written = counted.write(&self.connection, log, number);
-                written.map_err(|fault| Halt { fault, log: Some(id) })?;
+                written.map_err(|fault| Halt { fault, part: Part::Log(id) })?;
                 self.change.bytes += SMALL_ROW_BYTES;
             }
         }
         for id in self.change.before.keys() {
             if let Some(log) = self.logs.get(id) {
-                log.write(&self.connection)?;
+                log.write(&self.connection).map_err(|fault| Halt { fault, part: Part::Log(*id) })?;
                 self.change.bytes += SMALL_ROW_BYTES;
             }
         }
@@ -306,7 +321,7 @@ impl Database {
 }
 
 impl WalGrowth {
-    fn watch(&mut self, bytes: u64, is_done: bool) {
+    pub(super) fn watch(&mut self, bytes: u64, is_done: bool) {
         if is_done {
             *self = WalGrowth::default();
             return;
@@ -325,7 +340,16 @@ impl WalGrowth {
 
 impl From<Fault> for Halt {
     fn from(fault: Fault) -> Halt {
-        Halt { fault, log: None }
+        Halt { fault, part: Part::Whole }
+    }
+}
+
+impl Part {
+    fn of(job: &Job) -> Part {
+        match job {
+            Job::Op(_, Op::Put { .. } | Op::Drop { .. }) => Part::Notes,
+            job => job.log().map_or(Part::Whole, Part::Log),
+        }
     }
 }
 

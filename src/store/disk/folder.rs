@@ -29,7 +29,7 @@ pub(super) struct Draft {
 /// A folder that is ours until this is dropped.
 pub(super) struct Folder {
     pub(super) database: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Folder {
@@ -53,9 +53,19 @@ impl Folder {
         }
         // SQLite gives the write-ahead log the permissions of the database.
         let database = path.join(DATABASE);
+        check_length(&database, &lock).map_err(failed(&database))??;
         open(&database).map_err(failed(&database))?;
         sync(path).map_err(failed(path))?;
-        Ok(Folder { database, _lock: lock })
+        Ok(Folder { database, lock })
+    }
+
+    /// From here on there is a database: one that is empty has lost all it had.
+    pub(super) fn mark(&self) -> Result<(), OpenError> {
+        let failed = |error| OpenError::File { path: self.database.with_file_name(LOCK), error };
+        if self.lock.metadata().map_err(failed)?.len() == 0 {
+            self.lock.write_all_at(MARK, 0).and_then(|()| self.lock.sync_all()).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// What the write-ahead log says, if there is one; before SQLite has opened it.
@@ -177,6 +187,19 @@ pub(super) fn find_database(folder: &Path) -> io::Result<Option<PathBuf>> {
     Ok(if_there(fs::metadata(&path))?.map(|_| path))
 }
 
+/// SQLite takes a file that is shorter than its smallest page for a new database.
+fn check_length(database: &Path, lock: &File) -> io::Result<Result<(), OpenError>> {
+    let length = |path: &Path| io::Result::Ok(if_there(fs::metadata(path))?.map(|file| file.len()));
+    let has_wal = length(&wal_path(database))?.is_some_and(|wal| wal > 0);
+    Ok(match length(database)? {
+        Some(0) if lock.metadata()?.len() > 0 && !has_wal => {
+            Err(OpenError::Damaged(format!("{DATABASE} is empty, and was not before")))
+        }
+        Some(1..PAGE_BYTES_MIN) => Err(OpenError::Damaged(format!("{DATABASE} has been cut off"))),
+        _ => Ok(()),
+    })
+}
+
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -212,4 +235,6 @@ const READ_BYTES: usize = 256 * 1024;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const LOCK: &str = "lock";
+const MARK: &[u8] = b"sealmq.db is there\n";
+const PAGE_BYTES_MIN: u64 = 512;
 const DATABASE: &str = "sealmq.db";

@@ -8,11 +8,14 @@
 //! - `submit` takes anything. The queue to the writer has 1,024 places; what finds none waits
 //!   here, and is bounded by what the broker lets under way: 1,024 publishes of a connection, a
 //!   pool of bodies for all of them, four reads each.
-//! - One connection, alone with its file. Reads take turns with transactions: at most four of a
-//!   MiB before the next transaction goes.
+//! - One connection. No second broker opens the folder; a backup may read it meanwhile, from a
+//!   process of its own. Reads take turns with transactions: at most four of a MiB before the next
+//!   transaction goes.
 //! - After a write or a sync that failed nothing completes as stored, and nothing is tried
 //!   again: [`Store::failure`] says why, and the process is to stop. A full disk is no failure:
 //!   what needed room is refused, and the next one may find some.
+//! - A log whose rows turn out to be damaged takes no more changes: they are answered with
+//!   [`StoreError::Damaged`]. Its good messages are read on, and the other logs are as before.
 //! - Room that a trim frees is used again, or given back to the file system in steps.
 
 use std::collections::VecDeque;
@@ -125,6 +128,7 @@ impl Disk {
         }
         let connection = schema::open(&folder.database)?;
         let (database, contents) = Database::load(connection, caps.disk_bytes, progress)?;
+        folder.mark()?;
         let mut volatiles = Volatiles::new(caps.memory_bytes);
         for stored in contents.logs.iter().filter(|s| s.settings.durability == Durability::Memory) {
             volatiles.restore(stored);

@@ -103,33 +103,30 @@ impl Database {
         let (mut low, mut high, mut best) = (log.first, log.next, log.next);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.good_from(log, middle, high)? {
-                Some((_, good)) if good.time < time => low = good.offset + 1,
-                Some((first, _)) => (best, high) = (first, middle),
-                None => high = middle,
+            let (first, good) = self.good_from(log, middle, high)?;
+            match good {
+                Some(good) if good.time < time => low = good.offset + 1,
+                _ => (best, high) = (first.unwrap_or(best), middle),
             }
         }
         Ok(best)
     }
 
-    /// The first message from one offset to another, and the first that is good; `None` if there is
-    /// none there. The first may be a bad one.
-    fn good_from(&self, log: &Log, from: u64, to: u64) -> Result<Option<(u64, Measured)>, Fault> {
+    /// The first message that there should be from one offset to another, and the first that is good.
+    fn good_from(&self, log: &Log, from: u64, to: u64) -> Result<(Option<u64>, Option<Measured>), Fault> {
         let sentence =
             format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE place >= ? AND place < ? ORDER BY place");
         let mut statement = self.connection.prepare_cached(&sentence)?;
         let mut rows = statement.query([log.place(from)?, log.place(to)?])?;
-        let (mut first, mut bad) = (None, 0);
-        while let Some(row) = rows.next()? {
-            let first = *first.get_or_insert(rows::index(row.get(0)?));
+        let first = Some(log.message_from(from)).filter(|first| *first < to);
+        for _ in 0..=BAD_MAX {
+            let Some(row) = rows.next()? else { return Ok((first, None)) };
             match rows::check_message(row, log) {
-                Ok(good) => return Ok(Some((first, good))),
-                Err(fault) if bad == BAD_MAX => return Err(fault),
-                Err(_) => bad += 1,
+                Ok(good) if (from..to).contains(&good.offset) => return Ok((first, Some(good))),
+                _ => {}
             }
         }
-        // All of them are bad: what is before them decides.
-        Ok(None)
+        Err(Fault::Damaged(format!("{BAD_MAX} messages from {from} on")))
     }
 }
 
@@ -177,6 +174,19 @@ impl Log {
             end = from;
         }
         end.saturating_sub(count).max(self.first)
+    }
+
+    /// The first offset from `at` on that is a message's.
+    fn message_from(&self, mut at: u64) -> u64 {
+        loop {
+            if let Some(end) = self.lost_at(at) {
+                at = end;
+            } else if self.records.binary_search(&at).is_ok() {
+                at += 1;
+            } else {
+                return at;
+            }
+        }
     }
 
     /// Where the lost range ends that this offset is in.

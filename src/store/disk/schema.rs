@@ -71,6 +71,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     // One that is not ours is refused before anything is written to it.
     let done = version(&connection, tables(&connection)?.is_empty())?;
     configure(&connection).map_err(Fault::from)?;
+    // SQLite keeps another mode without a word while somebody else has the file open in it.
+    let mode: String =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(Fault::from)?;
+    if mode != "wal" {
+        return Err(OpenError::Busy);
+    }
     migrate(&mut connection, STEPS, done).map_err(Fault::from)?;
     check_tables(&connection)?;
     Ok(connection)

@@ -50,6 +50,7 @@ impl Database {
             scans: HashMap::new(),
             notes: totals.notes,
             spoiled: HashMap::new(),
+            notes_are_spoiled: false,
             may_shrink: true,
             wal: WalGrowth::default(),
             change: Change::default(),
@@ -77,7 +78,9 @@ fn read_log(connection: &Connection, row: &Row<'_>) -> Result<(Log, Vec<Arc<Entr
     let mut found = statement.query(bounds)?;
     let mut records: Vec<Arc<Entry>> = Vec::new();
     while let Some(row) = found.next()? {
-        records.push(Arc::new(rows::read_record(row, &log)?));
+        let record = rows::read_record(row, &log)?;
+        follows(records.last().map(|last| last.offset), record.offset, "record")?;
+        records.push(Arc::new(record));
     }
     log.records = Arc::new(records.iter().map(|record| record.offset.0).collect());
     log.lost = Arc::new(read_lost(connection, &log, bounds)?);
@@ -99,7 +102,9 @@ fn read_lost(connection: &Connection, log: &Log, bounds: [i64; 2]) -> Result<Vec
     let mut found = statement.query(bounds)?;
     let mut lost = Vec::new();
     while let Some(row) = found.next()? {
-        lost.push(rows::read_lost(row, log)?);
+        let range = rows::read_lost(row, log)?;
+        follows(lost.last(), &range, "lost range")?;
+        lost.push(range);
     }
     Ok(lost)
 }
@@ -115,7 +120,9 @@ impl Log {
         let mut found = statement.query(bounds)?;
         while let Some(row) = found.next()? {
             let (number, run) = rows::read_run(row, self)?;
-            runs.entry(number).or_default().push(run);
+            let runs = runs.entry(number).or_default();
+            follows(runs.last().map(|last| last.counter), run.counter, "run")?;
+            runs.push(run);
         }
         let mut publishers = Vec::new();
         let mut statement = connection.prepare_cached(
@@ -123,10 +130,11 @@ impl Log {
              WHERE place >= ? AND place < ? ORDER BY place",
         )?;
         let mut found = statement.query(bounds)?;
-        let mut rows_found = 0;
+        let (mut rows_found, mut last) = (0, None);
         while let Some(row) = found.next()? {
             let (number, publisher) = Publisher::read(row, self)?;
             let runs = runs.remove(&number).unwrap_or_default();
+            follows(last.replace(number), number, "publisher")?;
             rows_found += 1;
             if runs.len() as u64 != publisher.runs {
                 let what = format!("counters of the publisher {number} of {:?} are gone", self.settings.name);
@@ -155,6 +163,18 @@ impl Log {
     }
 }
 
+fn key_of(note: &Note) -> (i64, Vec<u8>) {
+    (note.kind as i64, note.key.clone())
+}
+
+/// A page of a broken tree may show one row in another's place, and the count be right.
+fn follows<T: PartialOrd>(last: Option<T>, next: T, what: &str) -> Result<(), Fault> {
+    match last {
+        Some(last) if last >= next => Err(Fault::Damaged(format!("a {what} is there twice"))),
+        _ => Ok(()),
+    }
+}
+
 /// How long a change waits for another process's lock before reads have a turn.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
 
@@ -164,7 +184,9 @@ fn read_notes(connection: &Connection) -> Result<Vec<Note>, Fault> {
     let mut found = statement.query([])?;
     let mut notes = Vec::new();
     while let Some(row) = found.next()? {
-        notes.push(rows::read_note(row)?);
+        let note = rows::read_note(row)?;
+        follows(notes.last().map(key_of), key_of(&note), "note")?;
+        notes.push(note);
     }
     Ok(notes)
 }

@@ -123,6 +123,9 @@ impl Database {
                 let mut rows = statement.query([place(number, 0)?])?;
                 let Some(row) = rows.next()? else { break };
                 let found = row.get::<_, i64>(0)? >> super::rows::INDEX_BITS;
+                if found < number {
+                    return Err(Fault::Damaged(format!("rows of {table} are not in their order")));
+                }
                 if live.binary_search_by_key(&found, |(number, _)| *number).is_err() {
                     dead.insert(found);
                 }

@@ -350,7 +350,7 @@ fn notes_are_replaced_and_dropped() {
     let put = |note: &Note| Op::Put { note: note.clone() };
     let (request, client) = (note(NoteKind::Request, 1, 1), note(NoteKind::Client, 1, 2));
     let newer = note(NoteKind::Client, 1, 3);
-    let number = note(NoteKind::RevocationNumber, 0, 4);
+    let number = note(NoteKind::Client, 2, 4);
     let gone = note(NoteKind::Request, 9, 9);
     store.run_all([&request, &client, &gone, &newer, &number].map(put));
     let drop_it = Op::Drop { kind: gone.kind, key: gone.key.clone() };

@@ -101,6 +101,9 @@ impl Scan {
         let (mut seen, mut seen_bytes) = (0, 0);
         while let Some(row) = rows.next()? {
             let offset = rows::index(row.get(0)?);
+            if !(self.at..log.next).contains(&offset) {
+                return Err(Fault::Damaged("messages are not in their order".into()));
+            }
             let measured = rows::check_message(row, log).ok();
             let time = measured.map_or(self.time, |measured| measured.time);
             if !self.exceeds(log, keep, offset, time) {

@@ -215,8 +215,9 @@ impl Writer {
 
 impl Done {
     fn new(job: &Job, result: Result<Outcome, StoreError>) -> Option<Done> {
-        let first_failure =
-            job.is_append() && matches!(result, Err(StoreError::Full | StoreError::Failed(_)));
+        // What fails for another one's sake is no first.
+        let first_failure = job.is_append()
+            && matches!(result, Err(StoreError::Full | StoreError::Damaged { .. } | StoreError::Failed(_)));
         let failure_of = job.log().filter(|_| first_failure);
         job.ticket().map(|ticket| Done { completion: Completion { ticket, result }, failure_of })
     }

@@ -125,7 +125,7 @@ impl Play {
             let step = state.handle(answer[4], &answer[5..], STAGE.as_client(who, &mut entropy));
             match step.expect("the broker is polite") {
                 Step::Handshake(next, message) => (state, bytes) = (next, message),
-                Step::Active(active, ready) => {
+                Step::Active(active, ready, _) => {
                     self.broker.handle_bytes(id, &ready, self.now);
                     let (sealer, opener) = active.keys.into_client();
                     let (inbox, next, seen) = (Inbox::new(), HashMap::new(), HashMap::new());

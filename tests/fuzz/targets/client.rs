@@ -185,7 +185,7 @@ impl Play {
             0 => _ = self.client.subscribe(filter, start(feed)),
             1 => _ = self.client.unsubscribe(filter),
             2 | 3 => _ = self.client.publish(&name, CONTENT),
-            4 => _ = self.client.create(CreateRequest::new(name)),
+            4 => _ = self.client.create(CreateRequest::in_memory(name)),
             5 => _ = self.client.open(&name),
             6 => _ = self.client.topics(filter),
             7 => _ = self.client.members(&name),

@@ -58,7 +58,8 @@ impl Talk {
         let (_, session_key) = verified.key(NOW, &mut Seeded::new(6)).expect("a sound machine");
         let mut entropy = Seeded::new(7);
         let with = STAGE.as_client(&STAGE.alice, &mut entropy);
-        let Ok(client::Step::Active(_, ready)) = client.handle(session_key[4], &session_key[HEADER..], with)
+        let Ok(client::Step::Active(_, ready, _)) =
+            client.handle(session_key[4], &session_key[HEADER..], with)
         else {
             panic!("a good SessionKey makes the client active");
         };

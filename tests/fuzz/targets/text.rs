@@ -84,7 +84,8 @@ pub fn settings(data: &[u8]) {
         Ok(config) => {
             let broker = config.broker();
             assert!(broker.connections_max > 0 && !broker.keepalive.is_zero());
-            assert!(config.storage_bytes_max() > 0);
+            let caps = config.caps();
+            assert!(caps.disk_bytes > 0 && caps.memory_bytes > 0);
         }
         Err(fault) => assert!(!fault.to_string().is_empty()),
     }

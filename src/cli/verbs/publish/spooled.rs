@@ -223,7 +223,6 @@ impl Spooled {
 
     /// Has the client count as the spool does: under the id that it keeps, or under a new one.
     fn adopt(&mut self) -> Result<(), CliError> {
-        self.spool.rewind();
         let now = self.link.now().wall;
         let uncertain = self.spool.maybe_stored();
         let kept = self.spool.publisher().cloned();
@@ -272,11 +271,10 @@ impl Spooled {
         let now = self.link.now().mono;
         match event {
             Event::Answer { ticket, result } => return self.answered(ticket, result),
-            Event::Disconnected { reason, .. } => {
-                if !matches!(self.state, Connection::Away { .. }) {
-                    note(&format!("{reason}; messages are kept in {}", self.folder));
-                    self.state = Connection::Away { since: now, reason };
-                }
+            // Once, not at every attempt.
+            Event::Disconnected { reason, .. } if !matches!(self.state, Connection::Away { .. }) => {
+                note(&format!("{reason}; messages are kept in {}", self.folder));
+                self.state = Connection::Away { since: now, reason };
             }
             Event::Connected(connected) => {
                 self.state = Connection::Up { message_bytes_max: connected.message_bytes_max };
@@ -313,12 +311,13 @@ impl Spooled {
     /// What follows from a refusal, once nothing is under way.
     fn judge_refusal(&mut self) -> Result<(), CliError> {
         let Some(failure) = self.refusal.take_if(|_| self.open.is_empty()) else { return Ok(()) };
+        // The client has dropped all that waits: it is handed over again from the first.
         self.is_adopted = false;
+        self.spool.rewind();
         let now = self.link.now().mono;
         match failure {
             Failure::CountersLost(_) => self.is_lost = true,
             Failure::Refused { code: RefuseCode::TooLarge, .. } | Failure::TooLarge { .. } => {
-                self.spool.rewind();
                 if let Some(message) = self.spool.peek()? {
                     self.spool.advance(&message);
                     self.refused_as_too_large(message.content.len());

@@ -22,7 +22,6 @@ pub(in crate::store::disk) fn read_note(row: &Row<'_>) -> Result<Note, Fault> {
     let kind = match row.get(0)? {
         1_i64 => NoteKind::Request,
         2 => NoteKind::Client,
-        3 => NoteKind::RevocationNumber,
         _ => return Err(Fault::Damaged("a note of no kind".into())),
     };
     let note = Note { kind, key: row.get(1)?, value: row.get(2)? };

@@ -15,7 +15,7 @@ use crate::store::{Entry, Note, Run, Sender};
 pub(super) struct Found {
     judge: Judge,
     pub(super) topics: BTreeMap<i64, Topic>,
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: BTreeMap<(i64, Vec<u8>), Note>,
     pub(super) totals: Option<Totals>,
 }
 
@@ -66,7 +66,7 @@ impl Found {
     /// Looks through `pages`; `step` is called after each.
     pub(super) fn gather(image: &Image, pages: &[u32], step: &mut dyn FnMut()) -> Result<Found, Fault> {
         let judge = Judge::new()?;
-        let mut found = Found { judge, topics: BTreeMap::new(), notes: Vec::new(), totals: None };
+        let mut found = Found { judge, topics: BTreeMap::new(), notes: BTreeMap::new(), totals: None };
         let mut later = Vec::new();
         for page in pages {
             let cells = image.page(*page).map(|page| cells::of(&page, 0)).unwrap_or_default();
@@ -93,9 +93,7 @@ impl Found {
             return true;
         }
         if let Some(note) = self.judge.row(values, rows::read_note) {
-            if !self.notes.iter().any(|known| (known.kind, &known.key) == (note.kind, &note.key)) {
-                self.notes.push(note);
-            }
+            self.notes.entry((note.kind as i64, note.key.clone())).or_insert(note);
             return true;
         }
         match self.judge.row(values, Totals::read) {

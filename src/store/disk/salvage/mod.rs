@@ -132,7 +132,7 @@ fn build(
             report.topics.push(topic.write(&connection)?);
         }
     }
-    for note in &found.notes {
+    for note in found.notes.values() {
         rows::write_note(&connection, note)?;
     }
     let written = Totals { logs: report.topics.len() as u64, notes: found.notes.len() as u64 };

