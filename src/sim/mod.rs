@@ -7,8 +7,8 @@
 //! stage      clock, broker, clients, connections ──── link, pipe
 //! player     a client and what its caller was told ── reader    its place in one topic
 //! changes    what it asks of memberships, and whether the answers are true
-//! model      every log and every message ──────────── observed  the store that tells it
-//! ledger     who may read what
+//! model      every log and every message ──────────── ledger    who may read what
+//! engine     a disk that is late, full or broken ──── platter   what is on it, which tells the model
 //! rules      what is promised                         tamper    faults, to see that it catches them
 //! ```
 //!
@@ -18,6 +18,7 @@
 mod cast;
 mod changes;
 mod dice;
+mod engine;
 mod finale;
 mod intrigue;
 mod ledger;
@@ -25,8 +26,8 @@ mod link;
 #[cfg(test)]
 mod members;
 mod model;
-mod observed;
 mod pipe;
+mod platter;
 mod player;
 mod reader;
 mod rules;

@@ -116,6 +116,11 @@ fn catches(fault: Fault) -> &'static [Rule] {
         Fault::Accuse => &[NobodyIsAccused],
         Fault::LoseAmendment => &[AnswersComeOnce, ThingsGoOn],
         Fault::InventAmendment | Fault::HideMember => &[AnswersAreTrue],
+        Fault::AnswerEarly => &[OrderHolds, NothingIsLost, DeliveryIsAsAsked, NobodyIsAccused],
+        Fault::DeliverEarly => &[AnswersAreTrue, ContentIsTrue, DeliveryIsAsAsked],
+        Fault::ForgetRecord => &[NobodyIsAccused],
+        Fault::RepeatOffset => &[OrderHolds],
+        Fault::LoseCounter => &[NothingIsRepeated],
         Fault::LoseBytes | Fault::FlipBit | Fault::RepeatBytes => &[NobodyIsAccused],
     }
 }
