@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
+use std::time::Duration;
 
+use super::processor::ClientNote;
 use crate::base::Wall;
 use crate::base::ids::Fingerprint;
 use crate::base::names::Name;
@@ -27,7 +29,14 @@ struct Known {
     is_offered: bool,
     /// Zero: never.
     last_seen: Wall,
+    /// What the store has for `last_seen`, or is about to; `None` if it lacks the client as it is.
+    kept: Option<Wall>,
 }
+
+/// How far the store may be behind with when a client was last seen. It tells people of days; a
+/// crowd that comes back after a restart of the broker, or a client whose line flaps, costs no write
+/// each time.
+const SEEN_GRAIN: Duration = Duration::from_secs(600);
 
 /// What came of learning a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +74,25 @@ impl KnownClients {
         self.remember(certificate, false)
     }
 
+    /// A client as it was at the last end; false if there is no room.
+    pub fn restore(&mut self, certificate: &Certificate, is_offered: bool, last_seen: Wall) -> bool {
+        let has_room = self.remember(certificate, is_offered) != Learned::NoRoom;
+        if let Some(known) = self.by_fingerprint.get_mut(&certificate.fingerprint()) {
+            (known.last_seen, known.kept) = (last_seen, Some(last_seen));
+        }
+        has_room
+    }
+
     fn remember(&mut self, certificate: &Certificate, is_offered: bool) -> Learned {
         let fingerprint = certificate.fingerprint();
         let was_revoked = self.revoked.remove(&fingerprint);
         if let Some(known) = self.by_fingerprint.get_mut(&fingerprint) {
-            known.is_offered |= is_offered;
-            if was_revoked || certificate.not_after() > known.certificate.not_after() {
-                known.certificate = certificate.clone();
+            if is_offered && !known.is_offered {
+                (known.is_offered, known.kept) = (true, None);
+            }
+            let is_newer = was_revoked || certificate.not_after() > known.certificate.not_after();
+            if is_newer && *certificate != known.certificate {
+                (known.certificate, known.kept) = (certificate.clone(), None);
             }
             return if was_revoked { Learned::Restored } else { Learned::Known };
         }
@@ -79,7 +100,7 @@ impl KnownClients {
             return Learned::NoRoom;
         }
         self.by_name.entry(certificate.name().clone()).or_default().push(fingerprint);
-        let known = Known { certificate: certificate.clone(), is_offered, last_seen: Wall(0) };
+        let known = Known { certificate: certificate.clone(), is_offered, last_seen: Wall(0), kept: None };
         self.by_fingerprint.insert(fingerprint, known);
         Learned::Known
     }
@@ -88,6 +109,22 @@ impl KnownClients {
     pub fn saw(&mut self, fingerprint: &Fingerprint, now: Wall) {
         if let Some(known) = self.by_fingerprint.get_mut(fingerprint) {
             known.last_seen = now;
+            known.kept = known.kept.filter(|kept| now.since(*kept) < SEEN_GRAIN);
+        }
+    }
+
+    /// What the store is to have of a client, if it has not; the caller sees to it.
+    pub fn keep(&mut self, fingerprint: &Fingerprint) -> Option<ClientNote<'_>> {
+        let known = self.by_fingerprint.get_mut(fingerprint).filter(|known| known.kept.is_none())?;
+        known.kept = Some(known.last_seen);
+        let Known { certificate, is_offered, last_seen, .. } = known;
+        Some(ClientNote { is_offered: *is_offered, last_seen: *last_seen, certificate: certificate.der() })
+    }
+
+    /// The store could not keep a client: it is to be tried again.
+    pub fn not_kept(&mut self, fingerprint: &Fingerprint) {
+        if let Some(known) = self.by_fingerprint.get_mut(fingerprint) {
+            known.kept = None;
         }
     }
 

@@ -235,7 +235,7 @@ impl Broker {
     fn activate(&mut self, id: ConnId, active: Active, now: Now) {
         let Active { peer, keys } = active;
         let (sealer, opener) = keys.into_broker();
-        if !self.processor.know(&peer) {
+        if !self.processor.know(&peer, Some(now.wall)) {
             log::warn!("{id} {}: too many clients are known to remember this one", peer.name());
         }
         let Some(connection) = self.connection_mut(id) else { return };
@@ -255,7 +255,7 @@ impl Broker {
             certificate: std::sync::Arc::from(peer.der()),
             verified: peer,
         };
-        self.processor.join(id, seat, now);
+        self.processor.join(id, seat);
         let welcome = BrokerFrame::Welcome {
             time: now.wall,
             keepalive_secs: self.config.keepalive.as_secs().clamp(1, u16::MAX.into()) as u16,

@@ -134,7 +134,7 @@ impl Broker {
 
     /// Takes over what the store had at its start. To be called once, before anything else.
     pub fn restore(&mut self, contents: Contents, now: Now) -> Result<(), RestoreFault> {
-        self.processor.restore(contents, now)
+        self.processor.restore(contents, &self.trust, now)
     }
 
     /// Why nothing will be stored any more: the process is to stop, and answers nothing more.
@@ -145,7 +145,7 @@ impl Broker {
     /// Makes a client known that has not connected yet, from its certificate in DER.
     pub fn know_client(&mut self, der: &[u8], now: Now) -> Result<(), CertFault> {
         let certificate = self.trust.verify(der, Role::Client, now.wall)?;
-        if !self.processor.know(&certificate) {
+        if !self.processor.know(&certificate, None) {
             log::warn!("too many clients are known to remember {}", certificate.name());
         }
         Ok(())

@@ -3,6 +3,7 @@ mod connections;
 mod harness;
 mod limits;
 mod membership;
+mod peer;
 mod requests;
 mod rotation;
 mod topics;

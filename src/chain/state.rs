@@ -59,9 +59,27 @@ impl Chain {
     pub fn begin(genesis: &[u8], owner: &PublicKey) -> Result<Chain, ChainError> {
         let unverified = Genesis::parse(genesis)?;
         unverified.verify(unverified.record.owner, owner)?;
-        let (genesis, head) = (unverified.record, record_hash(genesis));
+        Ok(Chain::begun(unverified.record, record_hash(genesis)))
+    }
+
+    /// The chain of records that were checked when they were taken, and kept since where nobody else
+    /// writes: the genesis, then each delta. Form, place and rules are checked again, signatures are not.
+    pub fn rebuild<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> Result<Chain, ChainError> {
+        let mut records = records.into_iter();
+        let genesis = records.next().ok_or(ChainError::WrongKind)?;
+        let mut chain = Chain::begun(Genesis::parse(genesis)?.record, record_hash(genesis));
+        for record in records {
+            let delta = Delta::parse(record)?.record;
+            rules::check_place(&chain, &delta)?;
+            let members = rules::check_content(&chain, &delta)?;
+            chain.apply(Change { delta, hash: record_hash(record), members })?;
+        }
+        Ok(chain)
+    }
+
+    fn begun(genesis: Genesis, head: RecordHash) -> Chain {
         let member = Member { name: genesis.owner_name.clone(), role: Role::Owner };
-        Ok(Chain {
+        Chain {
             topic: TopicId(head.0),
             join: genesis.join,
             members: BTreeMap::from([(genesis.owner, member)]),
@@ -70,7 +88,7 @@ impl Chain {
             head,
             number: 0,
             genesis,
-        })
+        }
     }
 
     /// What a delta would change, if it is the chain's next, is signed by the owner of `signer`

@@ -1,6 +1,7 @@
 //! What the store has completed: answers, and the entry on its way to those who listen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::create::{Change, Creation};
 use super::cursor::Status;
@@ -17,6 +18,11 @@ use crate::wire::values::{RefuseCode, Start};
 
 impl Processor {
     pub(super) fn complete(&mut self, completion: Completion, now: Now) {
+        if matches!(completion.result, Err(StoreError::Failed(_))) && self.store.failure().is_some() {
+            // Nobody knows what is stored now, and nobody is told anything: whoever waits, waits
+            // until the process ends, as it must.
+            return;
+        }
         let Some(pending) = self.pending.remove(&completion.ticket) else {
             debug_assert!(false, "a completion of nothing that was submitted");
             return;
@@ -37,9 +43,18 @@ impl Processor {
             (Pending::Find { conn, handle }, Ok(Outcome::Found(offset))) => {
                 self.found(completion.ticket, conn, handle, Some(offset));
             }
+            (Pending::Find { conn, handle }, Err(error)) if is_unreadable(&error) => {
+                self.unreadable(conn, handle, &error);
+            }
+            (Pending::Read { conn, handle }, Err(error)) if is_unreadable(&error) => {
+                self.unreadable(conn, handle, &error);
+            }
             (Pending::Find { conn, handle }, _) => self.found(completion.ticket, conn, handle, None),
             (Pending::Configure(owned, retention), result) => self.configured(owned, retention, result, now),
             (Pending::Remove(owned), result) => self.removed(owned, result),
+            (Pending::Forget | Pending::Note, _) => {}
+            (Pending::Client(client), result) => self.client_kept(&client, &result),
+            (Pending::Request(asking), result) => self.asked(*asking, result),
             (Pending::Trim { topic }, result) => self.trimmed(topic, result, now),
             (Pending::Read { conn, handle }, _) => self.end_cursor(conn, handle, RefuseCode::Deleted),
         }
@@ -184,10 +199,14 @@ impl Processor {
 
     /// Who was let in or turned away asks no more.
     fn settle_requests(&mut self, key: TopicKey, delta: &chain::Delta) {
-        let Some(topic) = self.topics.topic(key) else { return };
+        let Some(name) = self.topics.topic(key).map(|topic| topic.name.clone()) else { return };
+        let mut settled = Vec::new();
         let added = delta.added.iter().map(|added| added.fingerprint);
         for who in added.chain(delta.denied.iter().map(|denied| denied.fingerprint)) {
-            self.requests.remove(&topic.name, &who);
+            settled.extend(self.requests.remove(&name, &who).then_some(who));
+        }
+        for who in settled {
+            self.drop_request_note(&name, &who);
         }
     }
 
@@ -199,6 +218,22 @@ impl Processor {
             topic.listeners(cursor.subscribed).remove(cursor.listener.0);
         }
         self.answer(id, BrokerFrame::Ended { topic: handle, code });
+    }
+
+    /// What a cursor waited for cannot be had: nothing is served in its place.
+    fn unreadable(&mut self, id: ConnId, handle: TopicHandle, error: &StoreError) {
+        let Some(cursor) = self.seat(id).and_then(|seat| seat.cursor(handle)) else { return };
+        if let Some(topic) = self.topics.topic_mut(cursor.topic)
+            && topic.unreadable.as_ref() != Some(error)
+        {
+            log::error!(
+                "topic {}: {error}; nothing of it is served. What is good can be copied to another \
+                 folder once the broker is stopped: sealmqd salvage OLD NEW",
+                topic.name
+            );
+            topic.unreadable = Some(error.clone());
+        }
+        self.end_cursor(id, handle, RefuseCode::Damaged);
     }
 
     /// Asks the store to drop what retention no longer keeps.
@@ -228,14 +263,21 @@ impl Processor {
             self.retain(key, now);
         } else if let Some(topic) = self.topics.topic_mut(key) {
             topic.trimming = false;
+            self.look_again(key, Some(now.wall + TRIM_RETRY));
         }
     }
 
-    /// Notes when a topic's oldest message will have outlived it: one time for each topic.
+    /// Notes when a topic's oldest message will have outlived it.
     fn note_age(&mut self, key: TopicKey) {
-        let Some(topic) = self.topics.topic_mut(key) else { return };
+        let Some(topic) = self.topics.topic(key) else { return };
         let age = topic.retention.age_ms;
         let due = (age > 0 && topic.messages > 0).then(|| Wall(topic.oldest.0.saturating_add(age)));
+        self.look_again(key, due);
+    }
+
+    /// Lets retention look at a topic again at that time, and at no other: one for each topic.
+    fn look_again(&mut self, key: TopicKey, due: Option<Wall>) {
+        let Some(topic) = self.topics.topic_mut(key) else { return };
         let before = std::mem::replace(&mut topic.age_due, due);
         if before == due {
             return;
@@ -264,13 +306,20 @@ impl Processor {
     }
 }
 
+/// Whether an entry that should be there cannot be read.
+fn is_unreadable(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { .. } | StoreError::Failed(_))
+}
+
+/// When a trim that came to nothing is tried again.
+const TRIM_RETRY: Duration = Duration::from_secs(60);
+
 pub fn refuse_code(result: &Result<Outcome, StoreError>) -> RefuseCode {
     match result {
         Err(StoreError::EarlierFailed) => RefuseCode::EarlierRefused,
         Err(StoreError::NoSuchLog) => RefuseCode::Deleted,
         Err(StoreError::Exists) => RefuseCode::Busy,
-        Err(StoreError::Full | StoreError::Failed(_) | StoreError::Damaged { .. }) | Ok(_) => {
-            RefuseCode::StorageFull
-        }
+        Err(StoreError::Damaged { .. }) => RefuseCode::Damaged,
+        Err(StoreError::Full | StoreError::Failed(_)) | Ok(_) => RefuseCode::StorageFull,
     }
 }

@@ -105,11 +105,13 @@ impl Processor {
         let change = chain.check(&delta, &key).map_err(bad_record)?;
         let recovery = self.check_added(&change, &staged.recovery, means)?;
         let wraps = match_wraps(&change, staged.wraps)?;
+        let named = change.clone();
         chain.apply(change).map_err(bad_record)?;
         if !self.topics.reserve(&name) {
             return Err(Refusal::because(RefuseCode::Exists, format!("a topic called {name} exists")));
         }
         self.know_all_recovery(&recovery);
+        self.keep_named(&peer.fingerprint, &named);
         *self.created_by.entry(peer.fingerprint).or_default() += 1;
         let log = Incarnation(u64::from_be_bytes(random_array(means.entropy)));
         let settings = LogSettings {
@@ -156,6 +158,7 @@ impl Processor {
         let recovery = self.check_added(&change, &staged.recovery, means)?;
         let wraps = match_wraps(&change, staged.wraps)?;
         self.know_all_recovery(&recovery);
+        self.keep_named(&peer.fingerprint, &change);
         let entry = record_entry(record, &peer.certificate, wraps, means.now.wall);
         let ticket = self.store.submit(Op::Append { log: key.log, entry });
         if let Some(topic) = self.topics.topic_mut(key) {
@@ -168,7 +171,7 @@ impl Processor {
         Ok(())
     }
 
-    fn change_begins(&mut self, id: ConnId) {
+    pub(super) fn change_begins(&mut self, id: ConnId) {
         if let Some(seat) = self.seat_mut(id) {
             seat.changes += 1;
         }

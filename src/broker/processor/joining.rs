@@ -4,16 +4,29 @@ use std::ops::Bound;
 
 use super::commands::Handled;
 use super::jobs::Job;
+use super::notes::{RequestNote, request_key};
 use super::topic::{Topic, TopicKey};
-use super::{Means, Processor, Refusal};
-use crate::base::Wall;
+use super::{Means, Pending, Processor, Refusal};
 use crate::base::ids::{ConnId, Fingerprint, RequestId};
 use crate::base::names::{TopicFilter, TopicName};
+use crate::base::{Now, Wall};
 use crate::chain::{Barred, JOIN_REQUEST_BYTES_MAX, JoinPolicy, JoinRequest, Role};
 use crate::crypto::cert::Certificate;
 use crate::session::budget::RsaCost;
+use crate::store::{Note, NoteKind, Op, Outcome, StoreError};
 use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::values::{JoinEntry, RefuseCode};
+
+/// A request on its way to the store.
+pub struct Asking {
+    pub conn: ConnId,
+    pub request: RequestId,
+    pub topic: TopicKey,
+    pub name: TopicName,
+    pub client: Fingerprint,
+    pub ask: Vec<u8>,
+    pub time: Wall,
+}
 
 /// A page of requests in the making.
 pub struct Listing {
@@ -56,14 +69,43 @@ impl Processor {
             self.refuse(id, request, Refusal::because(RefuseCode::BadRecord, text));
             return Handled::Done;
         }
-        match self.requests.keep(&name, certificate.fingerprint(), ask, means.now.wall) {
+        let (client, time) = (certificate.fingerprint(), means.now.wall);
+        self.keep_client(&client);
+        let value = RequestNote { time, ask: &ask }.encode();
+        let note = Note { kind: NoteKind::Request, key: request_key(&name, &client), value };
+        let asking = Asking { conn: id, request, topic: key, name, client, ask, time };
+        self.submit_note(Op::Put { note }, Pending::Request(Box::new(asking)));
+        self.change_begins(id);
+        Handled::Done
+    }
+
+    /// The store has a request, or has no room for it.
+    pub(super) fn asked(&mut self, asking: Asking, result: Result<Outcome, StoreError>) {
+        let Asking { conn, request, topic: key, name, client, ask, time } = asking;
+        if let Some(seat) = self.seat_mut(conn) {
+            seat.changes -= 1;
+        }
+        if result.is_err() {
+            self.refuse(conn, request, Refusal::code(super::completions::refuse_code(&result)));
+            return;
+        }
+        // Meanwhile the topic may have gone, or somebody may have decided without being asked.
+        let kept = match self.topics.topic(key) {
+            None => Err(Refusal::code(RefuseCode::NoSuchTopic)),
+            Some(topic) => check_unsettled(topic, &client).and_then(|()| {
+                self.requests.keep(&name, client, ask, time).map_err(|full| Refusal::limit(full.0))
+            }),
+        };
+        match kept {
             Ok(()) => {
-                self.answer(id, BrokerFrame::Done { request });
+                self.answer(conn, BrokerFrame::Done { request });
                 self.tell_followers(key);
             }
-            Err(full) => self.refuse(id, request, Refusal::limit(full.0)),
+            Err(refusal) => {
+                self.drop_request_note(&name, &client);
+                self.refuse(conn, request, refusal);
+            }
         }
-        Handled::Done
     }
 
     /// All that can be said against a request before its signature is looked at.
@@ -106,6 +148,14 @@ impl Processor {
     /// When a client was last connected: now, if it is. 0 for never.
     pub(super) fn last_seen(&self, client: &Fingerprint, now: Wall) -> Wall {
         if self.by_client.contains_key(client) { now } else { self.clients.last_seen(client) }
+    }
+
+    /// Forgets up to `count` requests that nobody has answered in time.
+    pub(super) fn expire_requests(&mut self, now: Now, count: usize) {
+        for _ in 0..count {
+            let Some((topic, client)) = self.requests.expire(now.wall) else { return };
+            self.drop_request_note(&topic, &client);
+        }
     }
 
     /// Lets a topic have so many requests, of clients that nobody knows.
@@ -182,6 +232,16 @@ pub fn may_change(topic: &Topic, who: &Fingerprint) -> bool {
 
 /// Whether the topic has any use for a request of `who`.
 fn check_wanted(topic: &Topic, who: &Fingerprint) -> Result<(), Refusal> {
+    check_unsettled(topic, who)?;
+    if topic.chain.join() == JoinPolicy::Closed {
+        let text = format!("{} takes nobody who asks", topic.name);
+        return Err(Refusal::because(RefuseCode::Closed, text));
+    }
+    Ok(())
+}
+
+/// Whether the topic's records say nothing yet of `who`, as they do once a request is answered.
+pub fn check_unsettled(topic: &Topic, who: &Fingerprint) -> Result<(), Refusal> {
     let name = &topic.name;
     if topic.chain.member(*who).is_some() {
         return Err(Refusal::because(RefuseCode::Exists, format!("you are a member of {name} already")));
@@ -198,9 +258,6 @@ fn check_wanted(topic: &Topic, who: &Fingerprint) -> Result<(), Refusal> {
             return Err(Refusal::because(RefuseCode::Denied, text));
         }
         None => {}
-    }
-    if topic.chain.join() == JoinPolicy::Closed {
-        return Err(Refusal::because(RefuseCode::Closed, format!("{name} takes nobody who asks")));
     }
     Ok(())
 }

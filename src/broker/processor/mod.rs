@@ -16,6 +16,7 @@ mod jobs;
 mod joining;
 mod listing;
 mod news;
+mod notes;
 mod open;
 mod ownership;
 mod publish;
@@ -46,6 +47,7 @@ use crate::wire::values::{RefuseCode, Retention};
 
 pub use self::commands::Handled;
 pub use self::delivery::Outgoing;
+pub use self::notes::ClientNote;
 pub use self::restore::RestoreFault;
 pub use self::seat::{Peer, Seat};
 
@@ -84,13 +86,32 @@ pub struct Processor {
 /// An operation that the store has not completed.
 enum Pending {
     Create(Box<create::Creation>),
-    Message { conn: ConnId, topic: TopicKey, publisher: PublisherKey, counter: Counter, bytes: usize },
+    Message {
+        conn: ConnId,
+        topic: TopicKey,
+        publisher: PublisherKey,
+        counter: Counter,
+        bytes: usize,
+    },
     Record(Box<create::Change>),
-    Read { conn: ConnId, handle: TopicHandle },
-    Find { conn: ConnId, handle: TopicHandle },
-    Trim { topic: TopicKey },
+    Read {
+        conn: ConnId,
+        handle: TopicHandle,
+    },
+    Find {
+        conn: ConnId,
+        handle: TopicHandle,
+    },
+    Trim {
+        topic: TopicKey,
+    },
     Configure(ownership::Owned, Retention),
     Remove(ownership::Owned),
+    Forget,
+    Request(Box<joining::Asking>),
+    Client(Fingerprint),
+    /// What nobody waits for.
+    Note,
 }
 
 /// What a command may use beside the processor's own.
@@ -150,8 +171,7 @@ impl Processor {
     }
 
     /// A connection has become Active.
-    pub fn join(&mut self, id: ConnId, peer: Peer, now: Now) {
-        self.clients.saw(&peer.fingerprint, now.wall);
+    pub fn join(&mut self, id: ConnId, peer: Peer) {
         self.by_client.entry(peer.fingerprint).or_default().push(id);
         self.seats.insert(id.slot, (id, Box::new(Seat::new(peer))));
     }
@@ -163,6 +183,7 @@ impl Processor {
         }
         let Some((_, seat)) = self.seats.remove(&id.slot) else { return };
         self.clients.saw(&seat.peer.fingerprint, now.wall);
+        self.keep_client(&seat.peer.fingerprint);
         if let Some(conns) = self.by_client.get_mut(&seat.peer.fingerprint) {
             conns.retain(|conn| *conn != id);
             if conns.is_empty() {
@@ -228,7 +249,7 @@ impl Processor {
     pub fn turn(&mut self, now: Now) -> bool {
         self.drop_outlived(now);
         self.expire_publishers(now);
-        self.requests.expire(now.wall, EXPIRED_REQUESTS_PER_TURN);
+        self.expire_requests(now, EXPIRED_REQUESTS_PER_TURN);
         let sweeping = self.sweep_topics();
         let telling = self.tell_news();
         if self.unflushed || self.store.poll_timeout().is_some_and(|at| at <= now.mono) {

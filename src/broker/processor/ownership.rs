@@ -133,7 +133,9 @@ impl Processor {
             self.rotation.remove(number);
         }
         self.publisher_count -= topic.publishers.len();
-        self.requests.remove_topic(&topic.name);
+        for client in self.requests.remove_topic(&topic.name) {
+            self.drop_request_note(&topic.name, &client);
+        }
         self.uncount_created(&topic.chain.owner());
     }
 

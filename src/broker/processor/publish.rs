@@ -11,7 +11,7 @@ use crate::base::{Now, Wall};
 use crate::chain::Role;
 use crate::store::{Content, NewEntry, Op, Sender};
 use crate::wire::frame::BrokerFrame;
-use crate::wire::values::RefuseCode;
+use crate::wire::values::{Durability, RefuseCode};
 
 /// A publish as it came.
 pub struct Incoming {
@@ -149,10 +149,20 @@ impl Processor {
         let slots = std::mem::take(&mut seat.publishers);
         for (key, publisher) in slots.into_iter().flatten().flat_map(|slot| slot.used_in) {
             if let Some(topic) = self.topics.topic_mut(key)
-                && topic.publishers.forget(&publisher)
+                && let Some(number) = topic.publishers.forget(&publisher)
             {
-                self.publisher_count -= 1;
+                self.has_forgotten(key, number);
             }
+        }
+    }
+
+    /// The store need not remember a publisher either; of a log of RAM it does not.
+    fn has_forgotten(&mut self, key: TopicKey, number: u32) {
+        self.publisher_count -= 1;
+        if self.topics.topic(key).is_some_and(|topic| topic.durability == Durability::Disk) {
+            let ticket = self.store.submit(Op::Forget { log: key.log, sender: number });
+            self.pending.insert(ticket, Pending::Forget);
+            self.submitted();
         }
     }
 
@@ -168,7 +178,7 @@ impl Processor {
             let Some(topic) = self.topics.topic_mut(age.topic) else { continue };
             match topic.publishers.expire(&age.publisher, age.number, now.wall) {
                 Expiry::Unknown => {}
-                Expiry::Forgotten => self.publisher_count -= 1,
+                Expiry::Forgotten => self.has_forgotten(age.topic, age.number),
                 Expiry::Live(seen) => self.publisher_ages.push_back(PublisherAge { seen, ..age }),
             }
         }
@@ -179,10 +189,10 @@ impl Processor {
 #[derive(Clone, Copy)]
 pub struct PublisherAge {
     /// At or before its last publish.
-    seen: Wall,
-    topic: TopicKey,
-    publisher: PublisherKey,
-    number: u32,
+    pub seen: Wall,
+    pub topic: TopicKey,
+    pub publisher: PublisherKey,
+    pub number: u32,
 }
 
 /// Publishers looked at in one turn.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::Wall;
 use crate::base::ids::{ConnId, Counter, Fingerprint, Offset, PublisherId};
 use crate::base::limits::{PUBLISHER_MEMORY, UNANSWERED_PUBLISHES_MAX};
-use crate::store::Sender;
+use crate::store::{Run, Sender, StoredPublisher};
 use crate::wire::values::RefuseCode;
 
 /// The publishers of one topic.
@@ -49,15 +49,9 @@ pub struct Publisher {
     stored: Counter,
     /// Those on their way, from `stored` on, with who waits for them.
     pending: VecDeque<Vec<Waiter>>,
-    /// Offsets of the last counters stored, as runs: (first counter, first offset, length).
+    /// Offsets of the last counters stored.
     runs: VecDeque<Run>,
     last_publish: Wall,
-}
-
-struct Run {
-    counter: Counter,
-    offset: Offset,
-    len: u64,
 }
 
 /// How many of a publisher's last offsets are remembered: twice the window, since a
@@ -75,6 +69,30 @@ impl Publishers {
 
     pub fn sender(&self, key: &PublisherKey) -> Option<&Arc<Sender>> {
         self.by_id.get(key).map(|p| &p.sender)
+    }
+
+    /// The publishers that a log remembers at a start, of which no sender has had a number from
+    /// `next_number` on. What cannot be is said in words.
+    pub fn restore(stored: Vec<StoredPublisher>, next_number: u32) -> Result<Publishers, &'static str> {
+        let mut by_id = HashMap::with_capacity(stored.len());
+        for StoredPublisher { sender, next, last_publish, runs } in stored {
+            if sender.number >= next_number {
+                return Err("a publisher has a number that none has had");
+            }
+            let key = PublisherKey { client: sender.fingerprint, id: sender.publisher };
+            let runs = restore_runs(runs, next)?;
+            let (stored, pending) = (next, VecDeque::new());
+            let publisher = Publisher { sender, stored, pending, runs, last_publish };
+            if by_id.insert(key, publisher).is_some() {
+                return Err("a publisher is there twice");
+            }
+        }
+        Ok(Publishers { by_id, next_number })
+    }
+
+    /// Each with its number and the time of its last publish.
+    pub fn ages(&self) -> impl Iterator<Item = (PublisherKey, u32, Wall)> {
+        self.by_id.iter().map(|(key, p)| (*key, p.sender.number, p.last_publish))
     }
 
     /// Judges a counter without changing anything but who waits for a pending one.
@@ -128,13 +146,10 @@ impl Publishers {
         self.by_id.get_mut(key).and_then(|p| p.pending.pop_front()).unwrap_or_default()
     }
 
-    /// Forgets a publisher that will not come back. One with pending messages stays.
-    pub fn forget(&mut self, key: &PublisherKey) -> bool {
-        if self.by_id.get(key).is_some_and(|p| p.pending.is_empty()) {
-            self.by_id.remove(key);
-            return true;
-        }
-        false
+    /// Forgets a publisher that will not come back; its number. One with pending messages stays.
+    pub fn forget(&mut self, key: &PublisherKey) -> Option<u32> {
+        self.by_id.get(key).filter(|p| p.pending.is_empty())?;
+        self.by_id.remove(key).map(|p| p.sender.number)
     }
 
     /// Forgets a publisher whose last publish is long past; otherwise says when it was.
@@ -150,6 +165,29 @@ impl Publishers {
                 Expiry::Forgotten
             }
         }
+    }
+}
+
+/// A publisher's last offsets: consecutive counters each, none from `next` on.
+fn restore_runs(runs: Vec<Run>, next: Counter) -> Result<VecDeque<Run>, &'static str> {
+    let mut from = 0;
+    for run in &runs {
+        let end = run.counter.0.checked_add(run.len).filter(|_| run.offset.0.checked_add(run.len).is_some());
+        match end {
+            Some(end) if run.counter.0 >= from && end <= next.0 => from = end,
+            _ => return Err("a publisher's counters do not fit each other"),
+        }
+    }
+    let mut runs = VecDeque::from(runs);
+    forget_runs(&mut runs, next);
+    Ok(runs)
+}
+
+/// Drops runs that lie too far back to be sent again.
+fn forget_runs(runs: &mut VecDeque<Run>, next: Counter) {
+    let oldest = next.0.saturating_sub(REMEMBERED);
+    while runs.front().is_some_and(|run| run.counter.0 + run.len <= oldest) {
+        runs.pop_front();
     }
 }
 
@@ -197,10 +235,7 @@ impl Publisher {
             Some(run) if run.offset.0 + run.len == offset.0 => run.len += 1,
             _ => self.runs.push_back(Run { counter, offset, len: 1 }),
         }
-        let oldest = self.stored.0.saturating_sub(REMEMBERED);
-        while self.runs.front().is_some_and(|run| run.counter.0 + run.len <= oldest) {
-            self.runs.pop_front();
-        }
+        forget_runs(&mut self.runs, self.stored);
     }
 }
 

@@ -72,10 +72,10 @@ impl Requests {
         Ok(())
     }
 
-    /// Forgets one request, if it is there.
-    pub fn remove(&mut self, topic: &TopicName, client: &Fingerprint) {
-        let Some(of_topic) = self.topics.get_mut(topic) else { return };
-        let Some(asked) = of_topic.remove(client) else { return };
+    /// Forgets one request; false if it is not there.
+    pub fn remove(&mut self, topic: &TopicName, client: &Fingerprint) -> bool {
+        let Some(of_topic) = self.topics.get_mut(topic) else { return false };
+        let Some(asked) = of_topic.remove(client) else { return false };
         if of_topic.is_empty() {
             self.topics.remove(topic);
         }
@@ -86,26 +86,27 @@ impl Requests {
                 self.by_client.remove(client);
             }
         }
+        true
     }
 
-    /// Forgets all that is asked of a topic.
-    pub fn remove_topic(&mut self, topic: &TopicName) {
+    /// Forgets all that is asked of a topic; by whom.
+    pub fn remove_topic(&mut self, topic: &TopicName) -> Vec<Fingerprint> {
         let clients: Vec<Fingerprint> =
             self.topics.get(topic).map_or(Vec::new(), |asked| asked.keys().copied().collect());
-        for client in clients {
-            self.remove(topic, &client);
+        for client in &clients {
+            self.remove(topic, client);
         }
+        clients
     }
 
-    /// Forgets up to `count` requests that nobody has answered in time.
-    pub fn expire(&mut self, now: Wall, count: usize) {
-        for _ in 0..count {
-            if self.next_expiry().is_none_or(|at| at > now) {
-                return;
-            }
-            let Some((_, (topic, client))) = self.order.pop_first() else { return };
-            self.remove(&topic, &client);
+    /// Forgets the oldest request if nobody has answered it in time.
+    pub fn expire(&mut self, now: Wall) -> Option<(TopicName, Fingerprint)> {
+        if self.next_expiry()? > now {
+            return None;
         }
+        let (_, (topic, client)) = self.order.pop_first()?;
+        self.remove(&topic, &client);
+        Some((topic, client))
     }
 
     /// When the oldest request goes.
@@ -214,9 +215,9 @@ mod tests {
         }
         requests.keep(&topic(0), client(0), vec![2], Wall(9000)).expect("asked again");
         let last = Wall(2000) + REQUEST_LIFETIME;
-        requests.expire(last, 1);
-        assert_eq!(requests.len(), 4, "no more at a time than was said");
-        requests.expire(last, 99);
+        assert_eq!(requests.expire(last), Some((topic(1), client(1))));
+        assert_eq!(requests.expire(last), Some((topic(2), client(2))));
+        assert_eq!(requests.expire(last), None, "the others are younger");
         assert_eq!(requests.len(), 3);
         assert_eq!(requests.next_expiry(), Some(Wall(3000) + REQUEST_LIFETIME));
         assert!(requests.asked(&topic(0), &client(0)).is_some(), "what was asked again is as new");

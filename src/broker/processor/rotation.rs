@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Processor;
 use super::topic::{Topic, TopicKey};
+use crate::base::Wall;
 use crate::base::ids::Fingerprint;
 use crate::broker::clients::{KnownClients, Learned};
 use crate::chain::{self, Role};
@@ -58,19 +59,24 @@ impl Rotation {
 }
 
 impl Processor {
-    /// Remembers a client's certificate, which was just found good; false if there is no room.
-    pub fn know(&mut self, certificate: &Certificate) -> bool {
+    /// Remembers a client's certificate, which was just found good, and that it is here if `seen`
+    /// says so; false if there is no room.
+    pub fn know(&mut self, certificate: &Certificate, seen: Option<Wall>) -> bool {
         let learned = self.clients.learn(certificate);
-        self.has_learned(learned)
+        if let Some(now) = seen {
+            self.clients.saw(&certificate.fingerprint(), now);
+        }
+        self.has_learned(certificate, learned)
     }
 
     /// The same for a recovery key.
     pub(super) fn know_recovery(&mut self, certificate: &Certificate) -> bool {
         let learned = self.clients.learn_recovery(certificate);
-        self.has_learned(learned)
+        self.has_learned(certificate, learned)
     }
 
-    fn has_learned(&mut self, learned: Learned) -> bool {
+    fn has_learned(&mut self, certificate: &Certificate, learned: Learned) -> bool {
+        self.keep_client(&certificate.fingerprint());
         match learned {
             Learned::NoRoom => false,
             Learned::Known => true,

@@ -13,7 +13,7 @@ use crate::base::Wall;
 use crate::base::ids::{ConnId, Fingerprint, Incarnation, Offset, TopicHandle};
 use crate::base::names::{Name, TopicName};
 use crate::chain::Chain;
-use crate::store::{Entry, Keep, Kept};
+use crate::store::{Entry, Keep, Kept, StoreError};
 use crate::wire::values::{Durability, Retention};
 
 /// A topic's place in the table, and which of the place's owners it is.
@@ -66,6 +66,8 @@ pub struct Topic {
     pub revoked: BTreeSet<Fingerprint>,
     /// Its place among the topics that should be rotated, if somebody is among `revoked`.
     pub due: Option<DueNumber>,
+    /// What of it was last found to be unreadable, and logged.
+    pub unreadable: Option<StoreError>,
     /// Whether the store is dropping what retention no longer keeps.
     pub trimming: bool,
     /// When age is next looked at: its place in the processor's list.
@@ -107,6 +109,7 @@ impl Topic {
             deleting: false,
             revoked: BTreeSet::new(),
             due: None,
+            unreadable: None,
             trimming: false,
             age_due: None,
             subscribers: Slab::new(),

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::base::ids::{ConnId, Counter, Epoch, Offset, PublisherId, RequestId, TopicHandle, TopicId};
+pub use super::peer::Peer;
+
+use crate::base::ids::{ConnId, Counter, Epoch, Offset, PublisherId, TopicHandle, TopicId};
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::base::transmit::Transmit;
-use crate::base::{Mono, Now, Wall};
+use crate::base::{Mono, Now};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, Identity};
 use crate::chain::{
     Chain, Delegation, DeltaBuilder, Genesis, History, JoinPolicy, JoinRequest, PREVIOUS_KEY_BYTES,
@@ -17,10 +19,9 @@ use crate::crypto::digest::sha256;
 use crate::crypto::ed25519::MessageSigner;
 use crate::crypto::key::PrivateKey;
 use crate::session::client::{ClientHandshake, Step, Surroundings};
-use crate::session::{Opener, Sealer};
 use crate::store::{Memory, Store};
 use crate::wire::body::{Body, BodyRef};
-use crate::wire::frame::{BrokerFrame, ClientFrame, scan_bodies};
+use crate::wire::frame::{BrokerFrame, ClientFrame};
 use crate::wire::handshake::{MessageType, Refusal};
 use crate::wire::values::{Durability, Retention, Start, TopicEntry};
 
@@ -33,20 +34,6 @@ pub struct Harness {
     /// Of topics that are created from now on.
     pub policy: JoinPolicy,
     next_seed: u64,
-}
-
-/// A client's end of a connection.
-pub struct Peer {
-    pub id: ConnId,
-    pub key: PrivateKey,
-    pub certificate: Certificate,
-    sealer: Sealer,
-    opener: Opener,
-    /// Bytes from the broker that are not whole records yet.
-    unread: Vec<u8>,
-    pub frames: Vec<BrokerFrame>,
-    pub bodies: Vec<Vec<u8>>,
-    next_request: u32,
 }
 
 impl Harness {
@@ -142,17 +129,7 @@ impl Harness {
                 Step::Active(active, bytes) => {
                     self.broker.handle_bytes(id, &bytes, self.now);
                     let (sealer, opener) = active.keys.into_client();
-                    return Peer {
-                        id,
-                        key,
-                        certificate,
-                        sealer,
-                        opener,
-                        unread: Vec::new(),
-                        frames: Vec::new(),
-                        bodies: Vec::new(),
-                        next_request: 0,
-                    };
+                    return Peer::new(id, key, certificate, sealer, opener);
                 }
             }
         }
@@ -418,43 +395,6 @@ impl Harness {
         let request = peer.request();
         let filter = TopicFilter::parse(filter).expect("a good filter");
         self.ask(peer, ClientFrame::Subscribe { request, filter, start })
-    }
-}
-
-impl Peer {
-    pub fn request(&mut self) -> RequestId {
-        self.next_request += 1;
-        RequestId(self.next_request)
-    }
-
-    pub fn seal(&mut self, frames: &[ClientFrame], bodies: &[&[u8]], now: Wall) -> Vec<u8> {
-        let mut out = Vec::new();
-        let start = self.sealer.begin(&mut out);
-        frames.iter().for_each(|frame| frame.encode(&mut out));
-        self.sealer.finish(&mut out, start, now, &[3; 16]);
-        bodies.iter().for_each(|body| out.extend_from_slice(body));
-        out
-    }
-
-    pub fn take(&mut self, bytes: &[u8]) {
-        self.unread.extend_from_slice(bytes);
-        while let Some((len, _)) = self.unread.split_first_chunk::<4>() {
-            let end = 4 + u32::from_be_bytes(*len) as usize;
-            if self.unread.len() < end {
-                return;
-            }
-            let mut token = self.unread[4..end].to_vec();
-            let frames = self.opener.open(&mut token).expect("a good record");
-            let mut at = end;
-            for body in scan_bodies(frames).expect("good frames") {
-                let body_bytes = self.unread[at..at + body.len as usize].to_vec();
-                assert_eq!(sha256(&body_bytes), body.sha256);
-                at += body_bytes.len();
-                self.bodies.push(body_bytes);
-            }
-            self.frames.extend(BrokerFrame::decode_all(frames).expect("good frames"));
-            self.unread.drain(..at);
-        }
     }
 }
 
