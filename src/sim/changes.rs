@@ -168,8 +168,6 @@ impl Change {
                 matches!(self.what, What::Join) && was(&|chain| chain.join() == Join::Closed)
             }
             Failure::NoSuchTopic(_) => true,
-            // Once more might be to another topic of this name.
-            Failure::ConnectionLost => matches!(self.what, What::Delete),
             Failure::UnknownClients(names) => names.iter().all(|name| model.revoked.as_ref() == Some(name)),
             Failure::BadClient { name, .. } => model.revoked.as_ref() == Some(name),
             _ => false,
@@ -198,9 +196,9 @@ impl Change {
 }
 
 impl Hearer<'_> {
-    /// Whether this person has asked to join.
+    /// Whether this person has asked to join, answered or not.
     pub fn has_asked(&self, topic: &TopicName) -> bool {
-        self.model.logs_named(topic).any(|(log, _)| self.model.joining.contains(&(log, self.me)))
+        self.model.asked_to_join.contains(&(topic.clone(), self.me))
     }
 
     /// Whether somebody's request is shown as it was made, and nothing is said against it without cause.

@@ -1,16 +1,16 @@
 //! How a run ends: the network heals, everybody comes back, and all promises must be kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::changes::is_as_told;
+use super::changes::{Change, What, is_as_told};
 use super::model::Log;
 use super::player::{Player, Query};
 use super::rules::{Rule, Violation};
 use super::stage::Stage;
 use super::workload::{Workload, filter};
 use crate::base::Wall;
-use crate::base::ids::Offset;
+use crate::base::ids::{Fingerprint, Offset};
 use crate::base::names::TopicName;
 use crate::chain::{Chain, Role};
 use crate::client::Join;
@@ -108,6 +108,45 @@ impl Stage {
                 let same = told.is_some_and(|told| is_as_told(chain, told));
                 Rule::MembersDecide.check(same || player.suspended.contains(topic), || {
                     format!("{topic} ends with {:?}, but {told:?} was told", chain.members())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who was told that a request is kept, and has had no decision, is shown to those who may decide.
+    pub fn compare_requests(&mut self) -> Result<(), Violation> {
+        let rules = |log: &Log, who: Fingerprint| {
+            let role = log.ledger().now().member(who).map(|member| member.role);
+            matches!(role, Some(Role::Owner | Role::Admin))
+        };
+        for player in self.players.iter_mut().flatten().filter(|player| !player.is_over) {
+            let ruled = self.model.live_logs().filter(|(_, log)| rules(log, player.me));
+            for topic in ruled.map(|(_, log)| log.name.clone()).collect::<Vec<_>>() {
+                player.change(Change { topic, what: What::Requests });
+            }
+        }
+        self.settle(|stage| Ok(stage.is_at_rest()))?;
+        if self.model.revoked.is_some() {
+            // Who is revoked is forgotten.
+            return Ok(());
+        }
+        for (id, log) in self.model.live_logs() {
+            let ledger = log.ledger();
+            let is_settled = |who| ledger.was_member(who) || ledger.was(|chain| chain.is_barred(who));
+            let waits = self.model.joining.iter().filter(|(of, who)| *of == id && !is_settled(*who));
+            let waiting: BTreeSet<Fingerprint> = waits.map(|(_, who)| *who).collect();
+            for player in self.players.iter().flatten().filter(|p| !p.is_over && rules(log, p.me)) {
+                let told = player.requests.get(&log.name);
+                let is_complete = told.is_some_and(|told| told.is_superset(&waiting));
+                Rule::NothingIsLost.check(is_complete || player.suspended.contains(&log.name), || {
+                    format!("{waiting:?} asked to join {}, and {told:?} was told", log.name)
+                })?;
+                let now = ledger.now();
+                let is_over = |who: &&Fingerprint| now.member(**who).is_some() || now.is_barred(**who);
+                let over = told.into_iter().flatten().find(is_over);
+                Rule::AnswersAreTrue.check(over.is_none(), || {
+                    format!("{over:?} is said to wait for {}, who does not", log.name)
                 })?;
             }
         }

@@ -110,6 +110,9 @@ fn some(dice: &mut Dice, likely: &[Name], others: &[Name]) -> Vec<Name> {
 
 fn ask(stage: &mut Stage, person: usize, change: Change) {
     if let Some(player) = &mut stage.players[person] {
+        if let What::Join = change.what {
+            stage.model.asked_to_join.insert((change.topic.clone(), player.me));
+        }
         player.change(change);
     }
 }

@@ -58,6 +58,8 @@ pub struct Summary {
     pub trace: u64,
     pub steps: u64,
     pub messages: usize,
+    /// How many brokers there were, one after the other.
+    pub brokers: u32,
 }
 
 /// A run that broke a promise: which one, and what happened last.
@@ -77,6 +79,7 @@ pub fn run(seed: u64, fault: Option<Fault>) -> Result<Summary, Box<Failed>> {
             trace: stage.trace.hash(),
             steps: stage.steps,
             messages: stage.model.messages_stored(),
+            brokers: stage.generation,
         }),
         Err(violation) => {
             Err(Box::new(Failed { violation, recent: stage.trace.recent().map(str::to_owned).collect() }))
@@ -97,6 +100,7 @@ fn play(stage: &mut Stage, workload: &mut Workload) -> Result<(), Violation> {
         _ => Start::Earliest,
     };
     stage.compare_members(workload)?;
+    stage.compare_requests()?;
     stage.check_open_doors()?;
     stage.audit(person, start)?;
     stage.model.check_publishers_order()?;

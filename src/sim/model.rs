@@ -23,7 +23,9 @@ pub struct Model {
     pub revoked: Option<Name>,
     /// Whether there is a revocation list that somebody may go by.
     pub has_crl: bool,
-    /// Who has asked to join.
+    /// Who has asked to join, and perhaps does not know yet that it has come to the broker.
+    pub asked_to_join: BTreeSet<(TopicName, Fingerprint)>,
+    /// Who was told that the request is kept.
     pub joining: BTreeSet<(Incarnation, Fingerprint)>,
     /// Lets the ledger say that who was a member once may read everything, to see that it is noticed.
     pub believes_leavers: bool,

@@ -39,6 +39,8 @@ pub struct Player {
     asked: BTreeMap<Ticket, Asked>,
     /// Members of topics as it was told last.
     pub members: BTreeMap<TopicName, Members>,
+    /// Who waits to join topics as it was told last.
+    pub requests: BTreeMap<TopicName, BTreeSet<Fingerprint>>,
     /// Whether it watches who asks, and answers.
     pub answers: bool,
     /// Tickets of what was asked when the core was over already: only they are answered behind the end.
@@ -87,6 +89,7 @@ impl Player {
             filters: Vec::new(),
             begun: BTreeMap::new(),
             members: BTreeMap::new(),
+            requests: BTreeMap::new(),
             answers: false,
             asked: BTreeMap::new(),
             late: BTreeSet::new(),
@@ -346,7 +349,14 @@ impl Player {
                 Ok(())
             }
             (Asked::Query(query, _), Ok(answer)) => answers(query, &answer),
-            (Asked::Change(change), Ok(answer)) => change.answered(&answer, self.hearer(model)),
+            (Asked::Change(change), Ok(answer)) => {
+                change.answered(&answer, self.hearer(model))?;
+                if let Answer::Requests(requests) = answer {
+                    let waiting = requests.iter().map(|request| request.fingerprint).collect();
+                    self.requests.insert(change.topic, waiting);
+                }
+                Ok(())
+            }
             (asked, Err(failure)) => self.failed(&asked, &failure, model),
             (asked, Ok(answer)) => {
                 Err(Rule::AnswersAreTrue.broken(format!("{asked:?} was answered by {answer:?}")))
@@ -418,7 +428,10 @@ impl Player {
         let hearer = self.hearer(model);
         let is_honest = match (failure, asked) {
             (Failure::Session(_), _) => self.is_revoked,
-            (Failure::ConnectionLost, _) => matches!(asked, Asked::Create(_)),
+            // Once more might be to another topic of this name.
+            (Failure::ConnectionLost, _) => {
+                matches!(asked, Asked::Create(_) | Asked::Change(Change { what: What::Delete, .. }))
+            }
             (Failure::Integrity(topic, fault), _) => {
                 hearer.is_suspended(fault) || self.suspended.contains(topic)
             }

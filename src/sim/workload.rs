@@ -141,7 +141,9 @@ impl Workload {
 
     fn act(&mut self, stage: &mut Stage) -> Result<(), Violation> {
         let person = self.dice.below(stage.players.len() as u64) as usize;
-        match self.dice.below(124) {
+        // Without topics little happens.
+        let has_begun = self.creates_left < CREATES - 1;
+        match if has_begun { self.dice.below(132) } else { self.dice.below(50) } {
             0..10 => self.create(stage, person),
             10..50 => self.publish(stage, person),
             50..65 => self.subscribe(stage, person),
@@ -154,9 +156,9 @@ impl Workload {
             103..107 => self.keep_busy(stage, person),
             107..110 => self.cut(stage, person),
             110..114 => self.depart(stage, person),
-            114..118 => self.restart(stage)?,
-            118..119 => self.revoke(stage, person),
-            119..121 => self.spoil_disk(stage),
+            114..123 => self.restart(stage)?,
+            123..124 => self.revoke(stage, person),
+            124..128 => self.spoil_disk(stage),
             _ => self.jump(stage),
         }
         Ok(())
