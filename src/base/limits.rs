@@ -126,6 +126,9 @@ pub const SHARED_POOL_BYTES: usize = 64 * 1024 * 1024;
 pub const SHARE_BYTES_MIN: usize = 8 * 1024;
 /// Cursors of one connection for which entries are read from the store at a time.
 pub const READS_PER_CONNECTION_MAX: usize = 4;
+/// Entries read from the store for all cursors together. A read gives one entry at least, however
+/// large, so that the shares alone do not bound them.
+pub const FETCHED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Silence after which a side pings; twice that, and the peer is dead.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// RAM for the newest entries of all topics together.

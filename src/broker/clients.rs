@@ -198,3 +198,42 @@ impl KnownClients {
         (page, false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::cert::Role;
+    use crate::crypto::cert::testing::world;
+
+    #[test]
+    fn who_comes_often_is_written_once_and_who_has_changed_at_once() {
+        let world = world();
+        let bob = world.verified(&world.client("bob").1, Role::Client);
+        let who = bob.fingerprint();
+        let mut clients = KnownClients::new(4);
+        let written =
+            |clients: &mut KnownClients| clients.keep(&who).map(|note| (note.is_offered, note.last_seen.0));
+        clients.learn_recovery(&bob);
+        assert_eq!(written(&mut clients), Some((false, 0)));
+        let grain = SEEN_GRAIN.as_millis() as u64;
+        for (seen, expected) in [
+            (grain, Some((false, grain))),
+            (grain + 1, None),
+            (2 * grain - 1, None),
+            (2 * grain, Some((false, 2 * grain))),
+        ] {
+            clients.saw(&who, Wall(seen));
+            assert_eq!(written(&mut clients), expected, "{seen}");
+        }
+        clients.learn(&bob);
+        assert_eq!(written(&mut clients), Some((true, 2 * grain)), "it is offered now");
+        clients.learn(&bob);
+        assert_eq!(written(&mut clients), None);
+        clients.learn(&world.renewed("bob"));
+        assert!(written(&mut clients).is_some(), "another certificate");
+        clients.not_kept(&who);
+        assert!(written(&mut clients).is_some(), "there was no room");
+        assert!(clients.restore(&world.renewed("bob"), true, Wall(7)));
+        assert_eq!(written(&mut clients), None, "the store has it");
+    }
+}

@@ -1,9 +1,12 @@
 mod certificates;
 mod connections;
+mod disk;
+mod faults;
 mod harness;
 mod limits;
 mod membership;
 mod peer;
 mod requests;
+mod restart;
 mod rotation;
 mod topics;

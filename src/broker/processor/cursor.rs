@@ -1,11 +1,9 @@
 //! A subscription to one topic: a place in its log, and why it is where it is.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
+use super::fetched::Fetched;
 use super::topic::{ListenerKey, TopicKey};
 use crate::base::ids::{Offset, RequestId};
-use crate::store::{Entry, Ticket};
+use crate::store::Ticket;
 
 /// One connection's place in one topic's log.
 pub struct Cursor {
@@ -46,7 +44,7 @@ pub enum Status {
     /// It waits for the entries of one read from the store.
     Reading(Ticket),
     /// Entries from the store, next to be sent; it stands in its connection's queue.
-    Fetched(VecDeque<Arc<Entry>>),
+    Fetched(Fetched),
 }
 
 /// The senders that this connection was last told of, so that their names are not repeated

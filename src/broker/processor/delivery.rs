@@ -1,6 +1,5 @@
 //! Delivery, pulled by the connection: what goes into the next record for a client.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::cursor::{Cursor, Status};
@@ -195,8 +194,9 @@ impl Processor {
         } else if entries.is_empty() && cursor.next >= first {
             cursor.floor = cursor.floor.max(next);
         }
-        cursor.status = Status::Fetched(VecDeque::from(entries));
+        cursor.status = Status::Fetched(self.fetched.hold(ticket, entries));
         seat.ready.push_back(handle);
+        self.has_fetched(id, handle, ticket);
         self.wake(id);
     }
 }
@@ -225,7 +225,7 @@ fn run_cursor(
             return Turn::Full;
         }
         let fetched = match &mut cursor.status {
-            Status::Fetched(entries) => entries.pop_front(),
+            Status::Fetched(held) => held.entries.pop_front(),
             _ => None,
         };
         let entry = match fetched {
@@ -240,8 +240,8 @@ fn run_cursor(
             }
         };
         if !send(cursor, topic, handle, me, &entry, out, sent) {
-            if let Status::Fetched(entries) = &mut cursor.status {
-                entries.push_front(entry);
+            if let Status::Fetched(held) = &mut cursor.status {
+                held.entries.push_front(entry);
             }
             return Turn::Full;
         }
@@ -294,7 +294,9 @@ fn locate(
         Some(entry) => Place::Entry(Arc::clone(entry)),
         None => {
             let records_only = cursor.next < cursor.floor;
-            let below = if records_only { cursor.floor.min(topic.end) } else { topic.end };
+            let end = if records_only { cursor.floor.min(topic.end) } else { topic.end };
+            // What is in RAM is not read.
+            let below = topic.tail_begin().map_or(end, |tail| tail.min(end));
             Place::Turn(Turn::Read { from: cursor.next, below, records_only })
         }
     }

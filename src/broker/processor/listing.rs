@@ -68,6 +68,7 @@ impl Processor {
             stat("reads from the store", c.store_reads),
             stat("bytes stored", self.store.used_bytes()),
             stat("bytes of newest entries in RAM", self.topics.tail_bytes() as u64),
+            stat("bytes read for subscribers and not sent yet", self.fetched.bytes() as u64),
             stat("publisher ids remembered", self.publisher_count as u64),
             stat("delegations verified and remembered", self.delegations.len() as u64),
             stat("requests to join", self.requests.len() as u64),

@@ -11,6 +11,7 @@ mod create;
 mod cursor;
 mod delegations;
 mod delivery;
+mod fetched;
 mod invariants;
 mod jobs;
 mod joining;
@@ -78,6 +79,7 @@ pub struct Processor {
     /// Followers that are to be told something.
     news: VecDeque<ConnId>,
     delegations: VerifiedDelegations,
+    fetched: fetched::FetchedPool,
     pub counters: listing::Counters,
     /// The CRL that clients may fetch: its number and its DER.
     crl: Option<(u64, std::sync::Arc<[u8]>)>,
@@ -165,6 +167,7 @@ impl Processor {
             rotation: Rotation::default(),
             news: VecDeque::new(),
             delegations: VerifiedDelegations::default(),
+            fetched: fetched::FetchedPool::default(),
             counters: listing::Counters::default(),
             crl: None,
         }

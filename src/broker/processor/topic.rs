@@ -138,6 +138,11 @@ impl Topic {
         self.tail.get(usize::try_from(offset.0.checked_sub(first.0)?).ok()?)
     }
 
+    /// Where the newest entries in RAM begin; `None` if none are.
+    pub fn tail_begin(&self) -> Option<Offset> {
+        self.tail.front().map(|entry| entry.offset)
+    }
+
     /// Whether retention wants messages gone.
     pub fn exceeds_retention(&self, now: Wall) -> bool {
         let keep = &self.retention;

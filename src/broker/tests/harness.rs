@@ -33,6 +33,7 @@ pub struct Harness {
     pub closed: Vec<ConnId>,
     /// Of topics that are created from now on.
     pub policy: JoinPolicy,
+    pub durability: Durability,
     next_seed: u64,
 }
 
@@ -50,7 +51,8 @@ impl Harness {
         };
         let trust = world.trust.clone();
         let broker = Broker::new(config, identity, trust, store, Box::new(Seeded::new(7)), now);
-        Harness { world, broker, now, closed: Vec::new(), policy: JoinPolicy::Ask, next_seed: 100 }
+        let (policy, durability) = (JoinPolicy::Ask, Durability::Memory);
+        Harness { world, broker, now, closed: Vec::new(), policy, durability, next_seed: 100 }
     }
 
     pub fn advance(&mut self, by: Duration) {
@@ -92,6 +94,15 @@ impl Harness {
         let bytes = out.take_all();
         self.settle();
         bytes
+    }
+
+    /// Takes what is ready for the client once, and no more, as a socket that has filled up does:
+    /// what the broker has then is read for it, and not sent.
+    pub fn stall(&mut self, peer: &mut Peer) {
+        let mut out = Transmit::new();
+        self.broker.poll_transmit(peer.id, self.now, &mut out);
+        peer.take(&out.take_all());
+        self.settle();
     }
 
     /// A client that has come through the handshake and has read its Welcome.
@@ -252,7 +263,7 @@ impl Harness {
             ClientFrame::Create {
                 request,
                 name: name_of_topic,
-                durability: Durability::Memory,
+                durability: self.durability,
                 retention,
                 genesis,
                 delta,

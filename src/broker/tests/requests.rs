@@ -24,7 +24,7 @@ fn fingerprint(who: &str) -> Fingerprint {
 }
 
 /// Alice's topic with bob in it, and all three connected.
-fn three() -> (Harness, Peer, Peer, Peer, TopicHandle, Chain) {
+pub fn three() -> (Harness, Peer, Peer, Peer, TopicHandle, Chain) {
     let mut h = Harness::new();
     let (mut alice, bob, carol) = (h.connect("alice"), h.connect("bob"), h.connect("carol"));
     let (topic, chain) = h.create_chain(&mut alice, X, &["bob"], Retention::default());
@@ -42,7 +42,7 @@ fn listing(peer: &mut Peer, follow: bool, filter: &str, after: &str, client: Fin
 }
 
 /// All pages of requests; what else comes stays with the peer.
-fn list(h: &mut Harness, peer: &mut Peer, follow: bool, filter: &str) -> (Vec<JoinEntry>, usize) {
+pub fn list(h: &mut Harness, peer: &mut Peer, follow: bool, filter: &str) -> (Vec<JoinEntry>, usize) {
     let (mut entries, mut pages) = (Vec::new(), 0);
     let (mut after, mut client) = (String::new(), Fingerprint([0; 32]));
     loop {

@@ -11,12 +11,22 @@ use crate::store::StoreError;
 /// Why the database was not opened.
 #[derive(Debug)]
 pub enum OpenError {
-    File { path: PathBuf, error: io::Error },
-    Locked { path: PathBuf },
-    Newer { found: i64, known: i64 },
+    File {
+        path: PathBuf,
+        error: io::Error,
+    },
+    Locked {
+        path: PathBuf,
+    },
+    Newer {
+        found: i64,
+        known: i64,
+    },
     NotOurs,
     Damaged(String),
     Full,
+    /// A process that is no broker keeps the database from being opened.
+    Busy,
     Failed(String),
 }
 
@@ -25,6 +35,8 @@ pub enum OpenError {
 pub(super) enum Fault {
     /// No room: what was begun is undone, and all goes on.
     Full,
+    /// Another process holds a lock: nothing was done, and it may be tried again.
+    Busy,
     /// What is there is not what was written.
     Damaged(String),
     /// Nobody knows what is on the disk now.
@@ -37,7 +49,7 @@ impl Fault {
         match self {
             Fault::Full => StoreError::Full,
             Fault::Damaged(_) => StoreError::Damaged { offset },
-            Fault::Failed(why) => StoreError::Failed(why),
+            fault => StoreError::Failed(fault.to_string()),
         }
     }
 }
@@ -48,6 +60,7 @@ impl From<rusqlite::Error> for Fault {
         match &error {
             Error::SqliteFailure(cause, _) => match cause.code {
                 ErrorCode::DiskFull => Fault::Full,
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Fault::Busy,
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Fault::Damaged(error.to_string()),
                 _ => Fault::Failed(format!("{error} (code {})", cause.extended_code)),
             },
@@ -64,6 +77,7 @@ impl From<Fault> for OpenError {
     fn from(fault: Fault) -> OpenError {
         match fault {
             Fault::Full => OpenError::Full,
+            Fault::Busy => OpenError::Busy,
             Fault::Damaged(what) => OpenError::Damaged(what),
             Fault::Failed(why) => OpenError::Failed(why),
         }
@@ -74,6 +88,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Full => write!(f, "the disk is full"),
+            Fault::Busy => write!(f, "another process has locked the database"),
             Fault::Damaged(what) => write!(f, "the database is damaged: {what}"),
             Fault::Failed(why) => write!(f, "{why}"),
         }
@@ -93,6 +108,7 @@ impl fmt::Display for OpenError {
             OpenError::NotOurs => write!(f, "the database was made by another program"),
             OpenError::Damaged(what) => write!(f, "the database is damaged: {what}"),
             OpenError::Full => write!(f, "the disk is full"),
+            OpenError::Busy => write!(f, "another process has locked the database"),
             OpenError::Failed(why) => write!(f, "the database could not be opened: {why}"),
         }
     }

@@ -2,12 +2,29 @@
 //!
 //! The only file of the store that touches files itself. It must not know what is in them.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io;
+use std::io::{self, BufReader};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
+use super::wal::{self, Survey};
+
+/// A folder whose files are only looked at; no broker has it meanwhile.
+pub(super) struct Source {
+    pub(super) database: File,
+    /// `None` if there is no write-ahead log.
+    pub(super) wal: Option<File>,
+    _lock: Option<File>,
+}
+
+/// A file that is put in its place when it is complete, and else removed.
+pub(super) struct Draft {
+    pub(super) path: PathBuf,
+    target: PathBuf,
+    is_kept: bool,
+}
 
 /// A folder that is ours until this is dropped.
 pub(super) struct Folder {
@@ -43,6 +60,108 @@ impl Folder {
         sync(path).map_err(failed(path))?;
         Ok(Folder { database, _lock: lock })
     }
+
+    /// What the write-ahead log says, if there is one; before SQLite has opened it.
+    pub(super) fn survey_wal(&self) -> Result<Survey, OpenError> {
+        let path = wal_path(&self.database);
+        let failed = |error| OpenError::File { path: path.clone(), error };
+        match if_there(File::open(&path)).map_err(failed)? {
+            Some(file) => wal::survey(&mut BufReader::with_capacity(READ_BYTES, file)).map_err(failed),
+            None => Ok(Survey::default()),
+        }
+    }
+}
+
+impl Source {
+    /// Opens what there is for reading; nothing is made and nothing is changed.
+    pub(super) fn take(path: &Path) -> Result<Source, OpenError> {
+        let open = |name: &Path| {
+            if_there(File::open(name)).map_err(|error| OpenError::File { path: name.to_owned(), error })
+        };
+        let lock_path = path.join(LOCK);
+        let lock = open(&lock_path)?;
+        match lock.as_ref().map(File::try_lock) {
+            None | Some(Ok(())) => {}
+            Some(Err(TryLockError::WouldBlock)) => return Err(OpenError::Locked { path: path.to_owned() }),
+            Some(Err(TryLockError::Error(error))) => return Err(OpenError::File { path: lock_path, error }),
+        }
+        let database = path.join(DATABASE);
+        let missing = || OpenError::File { path: database.clone(), error: io::ErrorKind::NotFound.into() };
+        let wal = open(&wal_path(&database))?;
+        Ok(Source { database: open(&database)?.ok_or_else(missing)?, wal, _lock: lock })
+    }
+}
+
+impl Draft {
+    /// Makes an empty file beside `target`, which must not be there.
+    pub(super) fn new(target: &Path) -> io::Result<Draft> {
+        if fs::symlink_metadata(target).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut draft = OsString::from(".");
+        draft.push(name);
+        draft.push(format!(".{}", std::process::id()));
+        let path = target.with_file_name(draft);
+        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+        Ok(Draft { path, target: target.to_owned(), is_kept: false })
+    }
+
+    /// Its bytes and then its name are on disk when this returns.
+    pub(super) fn keep(mut self) -> io::Result<u64> {
+        let file = File::open(&self.path)?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        fs::rename(&self.path, &self.target)?;
+        self.is_kept = true;
+        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync(parent.unwrap_or(Path::new(".")))?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        // What is left behind says by its name what it is.
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let _ = fs::remove_file(beside(&self.path, suffix));
+        }
+    }
+}
+
+/// Whether a folder is there and has anything in it.
+pub(super) fn is_filled(path: &Path) -> io::Result<bool> {
+    match if_there(fs::read_dir(path))? {
+        Some(mut files) => Ok(files.next().is_some()),
+        None => Ok(false),
+    }
+}
+
+/// Where a folder's database is, if it has one.
+pub(super) fn find_database(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let path = folder.join(DATABASE);
+    Ok(if_there(fs::metadata(&path))?.map(|_| path))
+}
+
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn wal_path(database: &Path) -> PathBuf {
+    beside(database, "-wal")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -57,6 +176,8 @@ fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Some tens of pages at a time.
+const READ_BYTES: usize = 256 * 1024;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const LOCK: &str = "lock";

@@ -30,23 +30,29 @@ use crate::base::ids::Incarnation;
 use crate::base::{Mono, Now};
 
 mod apply;
+mod backup;
 mod database;
 mod fault;
 mod folder;
 mod job;
 mod queries;
 mod rows;
+mod salvage;
 mod schema;
 mod start;
 mod sweep;
 mod trim;
 mod volatile;
+mod wal;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::backup::{BackupError, BackupReport, DamagedTopic, backup};
 pub use self::fault::OpenError;
+pub use self::salvage::{LostTopic, SalvageError, SalvageReport, SalvagedTopic, salvage};
+pub use self::wal::Recovered;
 
 /// Logs in a folder of their own.
 pub struct Disk {
@@ -88,6 +94,15 @@ pub struct Caps {
     pub memory_bytes: u64,
 }
 
+/// News of an opening, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The process before did not end in good order: what it left was taken over.
+    Recovered(Recovered),
+    /// So many logs of all have been read, without their messages.
+    Logs { done: u64, all: u64 },
+}
+
 impl Disk {
     /// Opens the database in `folder`, which is made if it is not there. `wake` is called from
     /// the writer's thread when there is something to `poll`.
@@ -95,10 +110,20 @@ impl Disk {
         folder: &Path,
         caps: Caps,
         wake: Box<dyn Fn() + Send>,
+        progress: &mut dyn FnMut(Opening),
     ) -> Result<(Disk, Contents), OpenError> {
         let folder = Folder::take(folder)?;
+        let survey = folder.survey_wal()?;
+        if let Some(frame) = survey.damaged_at {
+            return Err(OpenError::Damaged(format!(
+                "frame {frame} of the write-ahead log is bad, and what was stored after it is behind it"
+            )));
+        }
+        if survey.recovered != Recovered::default() {
+            progress(Opening::Recovered(survey.recovered));
+        }
         let connection = schema::open(&folder.database)?;
-        let (database, contents) = Database::load(connection, caps.disk_bytes)?;
+        let (database, contents) = Database::load(connection, caps.disk_bytes, progress)?;
         let mut volatiles = Volatiles::new(caps.memory_bytes);
         for stored in contents.logs.iter().filter(|s| s.settings.durability == Durability::Memory) {
             volatiles.restore(stored);

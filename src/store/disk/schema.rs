@@ -3,6 +3,10 @@
 //! Offsets and numbers of logs share a row's key (see `place`), so that a log's entries lie
 //! together in the order of their offsets, without an index beside the table.
 
+use std::cmp::Ordering;
+use std::path::Path;
+use std::time::Duration;
+
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -51,37 +55,53 @@ CREATE TABLE notes (
 ";
 
 /// Opens the database, makes or migrates its tables, and says how it is to be kept.
-pub(super) fn open(path: &std::path::Path) -> Result<Connection, OpenError> {
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(Fault::from)?;
     configure(&connection).map_err(Fault::from)?;
+    let done = version(&connection, tables(&connection)?.is_empty())?;
+    migrate(&mut connection, STEPS, done).map_err(Fault::from)?;
+    check_tables(&connection)?;
+    Ok(connection)
+}
+
+/// Opens a database that is there, of this version, and only reads it; another process may write
+/// to it. Nothing is seen of what comes after this.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(Fault::from)?;
+    configure_common(&connection).map_err(Fault::from)?;
+    connection.execute_batch("BEGIN").map_err(Fault::from)?;
+    match usize::cmp(&version(&connection, false)?, &STEPS.len()) {
+        Ordering::Equal => check_tables(&connection)?,
+        _ => return Err(OpenError::Failed("it is of an older version: start the broker once".into())),
+    }
+    Ok(connection)
+}
+
+/// How many steps have been made; those of a database that is not ours are none.
+fn version(connection: &Connection, is_empty: bool) -> Result<usize, OpenError> {
     let known = STEPS.len() as i64;
-    let found = number(&connection, "user_version")?;
-    let ours = number(&connection, "application_id")? == APPLICATION_ID;
-    let is_empty = tables(&connection)?.is_empty();
-    let is_new = is_empty && found == 0;
-    if !ours && !is_new {
+    let found = number(connection, "user_version")?;
+    let ours = number(connection, "application_id")? == APPLICATION_ID;
+    if !ours && !(is_empty && found == 0) {
         return Err(OpenError::NotOurs);
     }
     if found > known {
         return Err(OpenError::Newer { found, known });
     }
-    let done = usize::try_from(found).map_err(|_| OpenError::NotOurs)?;
-    migrate(&mut connection, STEPS, done).map_err(Fault::from)?;
-    if tables(&connection)? != expected()? {
+    usize::try_from(found).map_err(|_| OpenError::NotOurs)
+}
+
+fn check_tables(connection: &Connection) -> Result<(), OpenError> {
+    if tables(connection)? != expected()? {
         return Err(OpenError::Damaged("the tables are not those of this version".into()));
     }
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    Ok(connection)
+    Ok(())
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    // A checkpoint on closing would sync again what could not be synced before.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    // Alone with the file: the index of the write-ahead log is kept in RAM, not in a third file.
-    pragma(connection, "locking_mode", "EXCLUSIVE")?;
+    configure_common(connection)?;
     // Works on an empty file only, before the first table; one bounded step at a time.
     pragma(connection, "auto_vacuum", "INCREMENTAL")?;
     pragma(connection, "journal_mode", "WAL")?;
@@ -89,10 +109,24 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // SQLite's own checkpoints hide their errors; the writer makes them itself.
     pragma(connection, "wal_autocheckpoint", "0")?;
     pragma(connection, "journal_size_limit", "8388608")?;
+    Ok(())
+}
+
+fn configure_common(connection: &Connection) -> rusqlite::Result<()> {
+    // A checkpoint on closing would sync again what could not be synced before.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Our own lock keeps other brokers out. SQLite's are held while they are needed only, so that a
+    // backup can be made by a process of its own.
+    pragma(connection, "locking_mode", "NORMAL")?;
+    connection.busy_timeout(BUSY_WAIT)?;
     pragma(connection, "cache_size", "-1024")?;
     pragma(connection, "mmap_size", "0")?;
     pragma(connection, "temp_store", "MEMORY")?;
-    pragma(connection, "cell_size_check", "ON")
+    pragma(connection, "cell_size_check", "ON")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(())
 }
 
 /// All steps that are missing, in one transaction.
@@ -137,6 +171,8 @@ fn expected() -> Result<Vec<String>, Fault> {
 
 /// "SmQd", where file(1) and others look for it.
 const APPLICATION_ID: i64 = 0x536d_5164;
+/// Who opens the write-ahead log first reads all of it, and the others wait.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// All sentences that there are.
 const STATEMENTS_MAX: usize = 64;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
 
+use super::Opening;
 use super::database::{Change, Database, Numbers};
 use super::fault::Fault;
 use super::rows::{self, INDEX_MAX, Log, Publisher, RECORD_COLUMNS, place};
@@ -12,9 +13,15 @@ use crate::base::ids::Offset;
 use crate::store::{Contents, Durability, Entry, Note, Run, Stored, StoredPublisher};
 
 impl Database {
-    pub(super) fn load(connection: Connection, bytes_max: u64) -> Result<(Database, Contents), Fault> {
+    pub(super) fn load(
+        connection: Connection,
+        bytes_max: u64,
+        progress: &mut dyn FnMut(Opening),
+    ) -> Result<(Database, Contents), Fault> {
         let (mut logs, mut stored) = (HashMap::new(), Vec::new());
         let mut used_bytes = 0_u64;
+        let logs_all =
+            connection.query_row("SELECT count(*) FROM logs", [], |row| row.get::<_, i64>(0))? as u64;
         let mut statement = connection.prepare("SELECT * FROM logs ORDER BY number")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -24,6 +31,7 @@ impl Database {
             if let Some(twin) = logs.insert(log.id, log) {
                 return Err(Fault::Damaged(format!("two logs are one: {:?}", twin.settings.name)));
             }
+            progress(Opening::Logs { done: stored.len() as u64, all: logs_all });
         }
         drop(rows);
         drop(statement);

@@ -45,7 +45,7 @@ fn open(folder: &Path, caps: Caps) -> Result<(Waiting, Contents), OpenError> {
     let wake = move || {
         let _ = waking.send(());
     };
-    let (disk, contents) = Disk::open(folder, caps, Box::new(wake))?;
+    let (disk, contents) = Disk::open(folder, caps, Box::new(wake), &mut |_| {})?;
     Ok((Waiting { disk, woken, durability: Durability::Disk, _folder: None }, contents))
 }
 
@@ -395,7 +395,7 @@ fn nobody_else_may_look_in_and_no_second_process_may_write() {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
         files += 1;
     }
-    assert_eq!(files, 3, "the database, its write-ahead log, the lock");
+    assert_eq!(files, 4, "the database, its write-ahead log and the index of that, the lock");
     let refused = open(&path, ROOMY).err().expect("it is locked");
     assert!(refused.to_string().ends_with("another process has it open"), "{refused}");
     drop(store);
