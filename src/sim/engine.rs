@@ -14,9 +14,7 @@ use super::platter::{Platter, RESERVED, Room, StoreNews};
 use super::tamper::Fault;
 use crate::base::ids::Incarnation;
 use crate::base::{Mono, Now};
-use crate::store::{
-    Completion, Contents, Durability, NoteKind, Op, Outcome, Store, StoreError, Ticket,
-};
+use crate::store::{Completion, Contents, Durability, NoteKind, Op, Outcome, Store, StoreError, Ticket};
 
 /// The disk of all brokers of a run, one after the other.
 pub struct Disk(Rc<RefCell<Works>>);
@@ -157,7 +155,9 @@ impl Disk {
     /// Whether a note of this kind was kept that has these bytes in it.
     pub fn has_note(&self, kind: NoteKind, bytes: &[u8]) -> bool {
         let notes = self.0.borrow().platter.contents().notes;
-        notes.iter().any(|note| note.kind == kind && note.value.windows(bytes.len()).any(|part| part == bytes))
+        notes
+            .iter()
+            .any(|note| note.kind == kind && note.value.windows(bytes.len()).any(|part| part == bytes))
     }
 }
 
@@ -293,10 +293,7 @@ impl Works {
     }
 
     fn room(&self, is_ram: bool) -> Room {
-        Room {
-            bytes_max: self.habits.bytes_max,
-            is_full: !is_ram && self.flushed_at < self.full_until,
-        }
+        Room { bytes_max: self.habits.bytes_max, is_full: !is_ram && self.flushed_at < self.full_until }
     }
 
     fn finish(&mut self, ticket: Ticket, op: &Op, result: Result<Outcome, StoreError>) {
@@ -312,7 +309,8 @@ impl Works {
         let written = self.transactions.len() as u64;
         let written = self.dice.between(0, written) as usize;
         let mut lost: Vec<Ticket> = self.queries.drain(..).map(|(_, ticket, _)| ticket).collect();
-        let tickets = self.steps().filter_map(|step| match step {
+        let answered = if self.answers_early() { self.steps().count() - self.gathered.len() } else { 0 };
+        let tickets = self.steps().skip(answered).filter_map(|step| match step {
             Step::Op(ticket, _) => Some(*ticket),
             Step::Reserve(_) => None,
         });

@@ -40,7 +40,10 @@ impl Stage {
     }
 
     /// Goes on until `done`, which must be soon.
-    fn settle(&mut self, mut done: impl FnMut(&mut Stage) -> Result<bool, Violation>) -> Result<(), Violation> {
+    fn settle(
+        &mut self,
+        mut done: impl FnMut(&mut Stage) -> Result<bool, Violation>,
+    ) -> Result<(), Violation> {
         let deadline = self.mono + REST_WITHIN;
         while !done(self)? {
             Rule::ThingsGoOn.check(self.mono < deadline, || self.unrest())?;
@@ -89,11 +92,8 @@ impl Stage {
             workload.come_back(stage, true)?;
             Ok(stage.mono >= quiet_at && stage.is_at_rest())
         })?;
-        let logs: Vec<(TopicName, Chain)> = self
-            .model
-            .live_logs()
-            .map(|(_, log)| (log.name.clone(), log.ledger().now().clone()))
-            .collect();
+        let logs: Vec<(TopicName, Chain)> =
+            self.model.live_logs().map(|(_, log)| (log.name.clone(), log.ledger().now().clone())).collect();
         for player in self.players.iter_mut().flatten().filter(|player| !player.is_over) {
             player.members.clear();
             let me = player.me;

@@ -12,8 +12,7 @@ use crate::wire::values::Retention;
 
 /// Somebody changes a topic's membership, or asks to be let in, and others perhaps at the same time.
 pub fn act(stage: &mut Stage, dice: &mut Dice, person: usize) {
-    let there: Vec<TopicName> =
-        stage.model.live_logs().map(|(_, log)| log.name.clone()).collect();
+    let there: Vec<TopicName> = stage.model.live_logs().map(|(_, log)| log.name.clone()).collect();
     if there.is_empty() {
         return;
     }

@@ -228,8 +228,10 @@ impl Platter {
 
     /// What a broker is told at its start.
     pub fn contents(&self) -> Contents {
-        let note = |((kind, key), value): (&(NoteKind, Vec<u8>), &Vec<u8>)| {
-            Note { kind: *kind, key: key.clone(), value: value.clone() }
+        let note = |((kind, key), value): (&(NoteKind, Vec<u8>), &Vec<u8>)| Note {
+            kind: *kind,
+            key: key.clone(),
+            value: value.clone(),
         };
         Contents {
             logs: self.logs.iter().map(|(id, log)| log.stored(*id)).collect(),
@@ -295,9 +297,8 @@ impl Log {
             runs: Vec::new(),
         });
         (publisher.next, publisher.last_publish) = (counter.next(), entry.time);
-        let goes_on = |run: &&mut Run| {
-            (run.counter.0 + run.len, run.offset.0 + run.len) == (counter.0, entry.offset.0)
-        };
+        let goes_on =
+            |run: &&mut Run| (run.counter.0 + run.len, run.offset.0 + run.len) == (counter.0, entry.offset.0);
         match publisher.runs.last_mut().filter(goes_on) {
             Some(run) => run.len += 1,
             None => publisher.runs.push(Run { counter, offset: entry.offset, len: 1 }),

@@ -213,8 +213,7 @@ impl Workload {
 
     /// A topic that is there; sometimes one that may not be.
     fn topic(&mut self, stage: &Stage) -> TopicName {
-        let there: Vec<TopicName> =
-            stage.model.live_logs().map(|(_, log)| log.name.clone()).collect();
+        let there: Vec<TopicName> = stage.model.live_logs().map(|(_, log)| log.name.clone()).collect();
         if !there.is_empty() && self.dice.percent(95) {
             return self.dice.pick(&there).clone();
         }
@@ -382,13 +381,7 @@ fn setup(dice: &mut Dice, fault: Option<Fault>) -> Setup {
         delay_ms: *dice.pick(&[0, 3, 12, 200]),
         fault,
     };
-    Setup {
-        broker,
-        client,
-        disk,
-        clients: *dice.pick(&[3, 3, 4, 4, 5]),
-        has_crl: dice.percent(80),
-    }
+    Setup { broker, client, disk, clients: *dice.pick(&[3, 3, 4, 4, 5]), has_crl: dice.percent(80) }
 }
 
 /// Mostly small messages, few large ones.
