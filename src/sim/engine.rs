@@ -352,9 +352,8 @@ impl Works {
         let mut contents = self.platter.contents();
         match self.habits.fault {
             Some(Fault::ForgetRecord) => {
-                for log in contents.logs.iter_mut().filter(|log| log.records.len() > 2) {
-                    log.records.pop();
-                }
+                contents.logs.iter().for_each(|log| self.platter.forget_last_record(log.log));
+                contents = self.platter.contents();
             }
             Some(Fault::RepeatOffset) => {
                 contents.logs.iter().for_each(|log| self.platter.forget_last_offset(log.log));

@@ -239,6 +239,16 @@ impl Platter {
         }
     }
 
+    /// Loses a log's newest membership record, which must not be: to see that it is noticed.
+    pub fn forget_last_record(&mut self, id: Incarnation) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        let records = log.entries.values().filter(|entry| !entry.is_message());
+        // Without its first two there is no topic.
+        if let Some(newest) = records.map(|record| record.offset).skip(2).last() {
+            log.entries.remove(&newest);
+        }
+    }
+
     /// Gives a log's last offset away again, which must not be: to see that it is noticed.
     pub fn forget_last_offset(&mut self, id: Incarnation) {
         let Some(log) = self.logs.get_mut(&id) else { return };

@@ -119,8 +119,8 @@ fn catches(fault: Fault) -> &'static [Rule] {
         Fault::InventAmendment | Fault::HideMember => &[AnswersAreTrue],
         Fault::AnswerEarly => &[OrderHolds, NothingIsLost, DeliveryIsAsAsked, NobodyIsAccused, ThingsGoOn],
         Fault::DeliverEarly => &[AnswersAreTrue, ContentIsTrue, DeliveryIsAsAsked],
-        Fault::ForgetRecord => &[NobodyIsAccused],
-        Fault::RepeatOffset => &[OrderHolds],
+        Fault::ForgetRecord => &[NobodyIsAccused, MembersDecide, NothingIsLost, ThingsGoOn],
+        Fault::RepeatOffset => &[OrderHolds, NothingIsLost, ThingsGoOn],
         Fault::LoseCounter => &[NothingIsRepeated],
         // Who is turned away for good has answers to what was asked before that is told.
         Fault::LoseBytes | Fault::FlipBit | Fault::RepeatBytes => &[NobodyIsAccused, AnswersAreTrue],
