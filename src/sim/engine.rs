@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::dice::Dice;
-use super::platter::{Platter, RESERVED, Room, StoreNews};
+use super::platter::{Platter, RESERVED, Room, StoreNews, shorten};
 use super::tamper::Fault;
 use crate::base::ids::Incarnation;
 use crate::base::{Mono, Now};
@@ -363,10 +363,7 @@ impl Works {
                 let publishers = contents.logs.iter_mut().flat_map(|log| &mut log.publishers);
                 for publisher in publishers.filter(|publisher| publisher.next.0 > 0) {
                     publisher.next.0 -= 1;
-                    match publisher.runs.last_mut() {
-                        Some(run) if run.len > 1 => run.len -= 1,
-                        _ => publisher.runs.truncate(publisher.runs.len().saturating_sub(1)),
-                    }
+                    shorten(&mut publisher.runs);
                 }
             }
             _ => {}

@@ -249,13 +249,24 @@ impl Platter {
         }
     }
 
-    /// Gives a log's last offset away again, which must not be: to see that it is noticed.
+    /// Takes a log's last message back, so that its offset is given again, which must not be: to see
+    /// that it is noticed.
     pub fn forget_last_offset(&mut self, id: Incarnation) {
         let Some(log) = self.logs.get_mut(&id) else { return };
-        let last = log.entries.last_key_value().map(|(_, last)| last.is_message());
-        if last == Some(true) && log.settings.durability == Durability::Disk {
-            log.next = Offset(log.next.0 - 1);
-        }
+        let Some((last, entry)) = log.entries.last_key_value() else { return };
+        let Content::Message { sender, counter, .. } = &entry.content else { return };
+        let Some(publisher) = log.publishers.get_mut(&sender.number) else { return };
+        (publisher.next, log.next) = (*counter, *last);
+        shorten(&mut publisher.runs);
+        log.entries.pop_last();
+    }
+}
+
+/// Forgets where the last of a publisher's messages stands.
+pub fn shorten(runs: &mut Vec<Run>) {
+    match runs.last_mut() {
+        Some(run) if run.len > 1 => run.len -= 1,
+        _ => runs.truncate(runs.len().saturating_sub(1)),
     }
 }
 

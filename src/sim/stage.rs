@@ -121,7 +121,7 @@ impl Stage {
             idle_steps: 0,
             steps: 0,
         };
-        stage.start_broker();
+        stage.start_broker().expect("an empty disk is good");
         stage
     }
 
@@ -137,7 +137,7 @@ impl Stage {
     // ---- Who is there ----
 
     /// A broker with the same keys, and what is on the disk.
-    pub fn start_broker(&mut self) {
+    pub fn start_broker(&mut self) -> Result<(), Violation> {
         self.generation += 1;
         let seed = self.seed ^ u64::from(self.generation) << 48;
         let (store, contents) = self.disk.start();
@@ -151,7 +151,8 @@ impl Stage {
             Box::new(Seeded::new(seed)),
             now,
         );
-        core.restore(contents, now).expect("what a broker has stored is good");
+        core.restore(contents, now)
+            .map_err(|fault| Rule::ThingsGoOn.broken(format!("a start is refused: {fault}")))?;
         for person in self.cast.people() {
             // Who has been there is known without being named again. One who has been revoked is not.
             if !self.disk.has_note(NoteKind::Client, person.der()) {
@@ -161,6 +162,7 @@ impl Stage {
         let said = format_args!("broker {} starts with {logs} logs, {notes} notes", self.generation);
         self.trace.note(self.mono, said);
         self.broker = Some(Running { core, work_left: true });
+        Ok(())
     }
 
     /// The broker is gone, and the disk has what it has.

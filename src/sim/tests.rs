@@ -120,7 +120,7 @@ fn catches(fault: Fault) -> &'static [Rule] {
         Fault::AnswerEarly => &[OrderHolds, NothingIsLost, DeliveryIsAsAsked, NobodyIsAccused, ThingsGoOn],
         Fault::DeliverEarly => &[AnswersAreTrue, ContentIsTrue, DeliveryIsAsAsked],
         Fault::ForgetRecord => &[NobodyIsAccused, MembersDecide, NothingIsLost, ThingsGoOn],
-        Fault::RepeatOffset => &[OrderHolds, NothingIsLost, ThingsGoOn],
+        Fault::RepeatOffset => &[OrderHolds, NothingIsLost, DeliveryIsAsAsked],
         Fault::LoseCounter => &[NothingIsRepeated],
         // Who is turned away for good has answers to what was asked before that is told.
         Fault::LoseBytes | Fault::FlipBit | Fault::RepeatBytes => &[NobodyIsAccused, AnswersAreTrue],

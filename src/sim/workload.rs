@@ -110,7 +110,7 @@ impl Workload {
         {
             self.replaced = None;
             stage.end_broker(how)?;
-            stage.start_broker();
+            stage.start_broker()?;
         }
         for (person, _) in self.away.extract_if(.., |(_, at)| all || *at <= now).collect::<Vec<_>>() {
             if stage.players[person].is_none() {
