@@ -231,12 +231,12 @@ impl Works {
     /// Writes what is due, and answers it.
     fn run(&mut self) {
         let now = self.flushed_at;
-        while let Some(transaction) = self.transactions.pop_front_if(|first| first.due <= now) {
+        while self.transactions.front().is_some_and(|first| first.due <= now) {
             if self.breaks {
-                self.transactions.push_front(transaction);
                 return self.fail();
             }
-            self.commit(&transaction.steps, true);
+            let steps = self.transactions.pop_front().map(|first| first.steps).unwrap_or_default();
+            self.commit(&steps, true);
         }
         for (_, ticket, op) in self.queries.extract_if(.., |(due, ..)| *due <= now).collect::<Vec<_>>() {
             let result = self.early.as_mut().unwrap_or(&mut self.platter).look(&op);
