@@ -106,8 +106,8 @@ fn use_damaged(path: &Path, good: &[Vec<Arc<Entry>>; 2], note: &Note, what: &str
                     let exact = good.iter().find(|e| e.is_message() && e.time >= Wall(time));
                     let exact = exact.map_or(Offset(64), |entry| entry.offset);
                     // Earlier is right only for the sake of a row that cannot be read.
-                    let read = || store.run(Op::Read { log, from: at, below, bytes_max, records_only });
-                    assert!(at == exact || at < exact && read().is_err(), "{what}: {at} for {exact}");
+                    let mut again = || store.run(Op::Read { log, from: at, below, bytes_max, records_only });
+                    assert!(at == exact || at < exact && again().is_err(), "{what}: {at} for {exact}");
                 }
                 Err(StoreError::Damaged { .. }) => {}
                 other => panic!("{what}: {other:?}"),
