@@ -26,7 +26,8 @@ pub struct Incoming {
 /// A code and what the client needs to mend it.
 type PublishRefusal = (RefuseCode, u64);
 
-/// How long a publisher waits while a topic's membership is being changed, in milliseconds.
+/// How long a publisher waits while a topic's membership is being changed, or what failed is answered, in
+/// milliseconds.
 const BUSY_MS: u64 = 50;
 
 impl Processor {
@@ -55,6 +56,10 @@ impl Processor {
         }
         if body.len() > body_bytes_max {
             return Err((RefuseCode::TooLarge, body_bytes_max as u64));
+        }
+        // What is counted on its way is not what will be stored.
+        if topic.failing > 0 && !topic.publishers.has_stored(&publisher, counter) {
+            return Err((RefuseCode::Busy, BUSY_MS));
         }
         match topic.publishers.judge(&publisher, counter, Waiter { conn: id, slot }) {
             Verdict::Accept => {}

@@ -95,6 +95,11 @@ impl Publishers {
         self.by_id.iter().map(|(key, p)| (*key, p.sender.number, p.last_publish))
     }
 
+    /// Whether this counter was stored, though perhaps not where.
+    pub fn has_stored(&self, key: &PublisherKey, counter: Counter) -> bool {
+        self.by_id.get(key).is_some_and(|publisher| counter < publisher.stored)
+    }
+
     /// Judges a counter without changing anything but who waits for a pending one.
     pub fn judge(&mut self, key: &PublisherKey, counter: Counter, waiter: Waiter) -> Verdict {
         let Some(publisher) = self.by_id.get_mut(key) else {
