@@ -6,6 +6,7 @@ mod faults;
 mod harness;
 mod limits;
 mod membership;
+mod order;
 mod peer;
 mod requests;
 mod restart;

@@ -73,7 +73,7 @@ impl Processor {
         now: Now,
     ) {
         let Some(topic) = self.topics.topic_mut(key) else { return };
-        topic.appending -= 1;
+        topic.append_done(result.is_err());
         let (waiters, answer) = match &result {
             Ok(Outcome::Appended { entry }) => {
                 (topic.publishers.stored(&publisher, entry.offset), Ok(entry.offset))
@@ -175,7 +175,7 @@ impl Processor {
         }
         let Some(topic) = self.topics.topic_mut(key) else { return };
         topic.changing = false;
-        topic.appending -= 1;
+        topic.append_done(result.is_err());
         let Ok(Outcome::Appended { entry }) = result else {
             self.refuse(conn, request, Refusal::code(refuse_code(&result)));
             return;

@@ -26,7 +26,8 @@ pub struct Incoming {
 /// A code and what the client needs to mend it.
 type PublishRefusal = (RefuseCode, u64);
 
-/// How long a publisher waits while a topic's membership is being changed, in milliseconds.
+/// How long a publisher waits while a topic's membership is being changed, or what failed is answered, in
+/// milliseconds.
 const BUSY_MS: u64 = 50;
 
 impl Processor {
@@ -53,8 +54,9 @@ impl Processor {
         if topic.deleting {
             return Err((RefuseCode::Deleted, 0));
         }
-        if body.len() > body_bytes_max {
-            return Err((RefuseCode::TooLarge, body_bytes_max as u64));
+        // What is counted on its way is not what will be stored.
+        if topic.failing > 0 && !topic.publishers.has_stored(&publisher, counter) {
+            return Err((RefuseCode::Busy, BUSY_MS));
         }
         match topic.publishers.judge(&publisher, counter, Waiter { conn: id, slot }) {
             Verdict::Accept => {}
@@ -68,6 +70,11 @@ impl Processor {
                 return Ok(());
             }
             Verdict::Refuse(code, detail) => return Err((code, detail)),
+        }
+        // Behind that: what was stored under another limit is answered, or the client would give its
+        // counter to the next message.
+        if body.len() > body_bytes_max {
+            return Err((RefuseCode::TooLarge, body_bytes_max as u64));
         }
         // Who holds a handle is a member; a recovery key is there to read.
         if topic.chain.member(client).is_none_or(|member| member.role == Role::Recovery) {
@@ -160,10 +167,15 @@ impl Processor {
     fn has_forgotten(&mut self, key: TopicKey, number: u32) {
         self.publisher_count -= 1;
         if self.topics.topic(key).is_some_and(|topic| topic.durability == Durability::Disk) {
-            let ticket = self.store.submit(Op::Forget { log: key.log, sender: number });
-            self.pending.insert(ticket, Pending::Forget);
-            self.submitted();
+            self.forget_stored(key, number);
         }
+    }
+
+    /// If there is no room to forget it, the next start finds it again.
+    pub(super) fn forget_stored(&mut self, key: TopicKey, number: u32) {
+        let ticket = self.store.submit(Op::Forget { log: key.log, sender: number });
+        self.pending.insert(ticket, Pending::Forget);
+        self.submitted();
     }
 
     /// Forgets publisher ids a day after their last publish.

@@ -72,9 +72,15 @@ impl Publishers {
     }
 
     /// The publishers that a log remembers at a start, of which no sender has had a number from
-    /// `next_number` on. What cannot be is said in words.
-    pub fn restore(stored: Vec<StoredPublisher>, next_number: u32) -> Result<Publishers, &'static str> {
-        let mut by_id = HashMap::with_capacity(stored.len());
+    /// `next_number` on; and the numbers of those that it was to forget, and had no room to: their clients
+    /// have come again, under a higher number. What cannot be is said in words.
+    pub fn restore(
+        mut stored: Vec<StoredPublisher>,
+        next_number: u32,
+    ) -> Result<(Publishers, Vec<u32>), &'static str> {
+        stored.sort_by_key(|publisher| publisher.sender.number);
+        let mut by_id: HashMap<_, Publisher> = HashMap::with_capacity(stored.len());
+        let mut outlived = Vec::new();
         for StoredPublisher { sender, next, last_publish, runs } in stored {
             if sender.number >= next_number {
                 return Err("a publisher has a number that none has had");
@@ -83,16 +89,20 @@ impl Publishers {
             let runs = restore_runs(runs, next)?;
             let (stored, pending) = (next, VecDeque::new());
             let publisher = Publisher { sender, stored, pending, runs, last_publish };
-            if by_id.insert(key, publisher).is_some() {
-                return Err("a publisher is there twice");
-            }
+            let before = by_id.insert(key, publisher);
+            outlived.extend(before.map(|before| before.sender.number));
         }
-        Ok(Publishers { by_id, next_number })
+        Ok((Publishers { by_id, next_number }, outlived))
     }
 
     /// Each with its number and the time of its last publish.
     pub fn ages(&self) -> impl Iterator<Item = (PublisherKey, u32, Wall)> {
         self.by_id.iter().map(|(key, p)| (*key, p.sender.number, p.last_publish))
+    }
+
+    /// Whether this counter was stored, though perhaps not where.
+    pub fn has_stored(&self, key: &PublisherKey, counter: Counter) -> bool {
+        self.by_id.get(key).is_some_and(|publisher| counter < publisher.stored)
     }
 
     /// Judges a counter without changing anything but who waits for a pending one.

@@ -90,9 +90,13 @@ impl Processor {
         }
         self.restore_owner(&chain, stored.records.first().map(|entry| &**entry), trust)?;
         *self.created_by.entry(chain.owner()).or_default() += 1;
-        let topic = Topic::restore(stored, chain)?;
+        let (topic, outlived) = Topic::restore(stored, chain)?;
         self.publisher_count += topic.publishers.len();
-        Ok(self.topics.insert(topic))
+        let key = self.topics.insert(topic);
+        for number in outlived {
+            self.forget_stored(key, number);
+        }
+        Ok(key)
     }
 
     /// A topic's owner is known: its certificate stands in the genesis' entry too.
@@ -161,7 +165,8 @@ impl Processor {
 }
 
 impl Topic {
-    fn restore(stored: Stored, chain: Chain) -> Result<Topic, String> {
+    /// With the numbers of publishers that the store is to forget.
+    fn restore(stored: Stored, chain: Chain) -> Result<(Topic, Vec<u32>), String> {
         let Stored { log, settings, records, next, time, kept, publishers, next_sender } = stored;
         let records: Vec<Offset> = records.iter().map(|entry| entry.offset).collect();
         let is_ascending = records.windows(2).all(|pair| pair[0] < pair[1]);
@@ -184,8 +189,9 @@ impl Topic {
         (topic.end, topic.first) = (next, first);
         (topic.messages, topic.bytes) = (kept.messages, kept.bytes);
         (topic.oldest, topic.newest) = (oldest, time);
-        topic.publishers = Publishers::restore(publishers, next_sender)?;
-        Ok(topic)
+        let outlived;
+        (topic.publishers, outlived) = Publishers::restore(publishers, next_sender)?;
+        Ok((topic, outlived))
     }
 }
 

@@ -58,6 +58,9 @@ pub struct Topic {
     pub publishers: Publishers,
     /// Appends on their way to the store.
     pub appending: usize,
+    /// The first of them, which fail since one before them did. Until all of these are answered no
+    /// message is taken: the store would take it, in their place.
+    pub failing: usize,
     /// Whether a membership record is on its way: one at a time.
     pub changing: bool,
     /// Whether it is on its way out: nothing new is taken.
@@ -105,6 +108,7 @@ impl Topic {
             newest: Wall(0),
             publishers: Publishers::default(),
             appending: 0,
+            failing: 0,
             changing: false,
             deleting: false,
             revoked: BTreeSet::new(),
@@ -116,6 +120,15 @@ impl Topic {
             openers: Slab::new(),
             tail: VecDeque::new(),
         }
+    }
+
+    /// One append has come back from the store, in its turn.
+    pub fn append_done(&mut self, has_failed: bool) {
+        self.appending -= 1;
+        self.failing = match self.failing {
+            0 if has_failed => self.appending,
+            failing => failing.saturating_sub(1),
+        };
     }
 
     /// The first record at or after `from`.
@@ -348,6 +361,7 @@ impl TopicTable {
             let contiguous = topic.tail.iter().zip(topic.tail.iter().skip(1));
             assert!(contiguous.clone().all(|(a, b)| a.offset.next() == b.offset), "the tail has no hole");
             assert!(topic.first <= topic.end);
+            assert!(topic.failing <= topic.appending);
             assert_eq!(self.by_name.get(&topic.name).map(|i| self.topics[*i].log), Some(topic.log));
         }
         assert_eq!((bytes, entries), (self.tail.bytes, self.tail.entries), "the tail's sum");

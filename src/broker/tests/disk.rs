@@ -49,6 +49,20 @@ pub fn broker_at(folder: &Path, now: Option<Now>) -> Harness {
     h
 }
 
+/// What is in a folder once its broker has ended.
+pub fn contents_of(h: Harness, folder: &Path) -> Contents {
+    drop(h);
+    open(folder, ROOMY).1
+}
+
+/// A broker that is told something else than its store has.
+pub fn broker_over(folder: &Path, contents: Contents) -> Harness {
+    let mut h = Harness::with(BrokerConfig::default(), open(folder, ROOMY).0);
+    h.durability = Durability::Disk;
+    h.broker.restore(contents, h.now).expect("what a broker could have left");
+    h
+}
+
 /// Ends a broker as a kill does, nobody told of it, and starts one over the same folder later.
 pub fn restart(h: Harness, folder: &Path, later: Duration) -> Harness {
     let now = Now { mono: h.now.mono, wall: h.now.wall + later };

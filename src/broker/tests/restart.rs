@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::disk::{broker_at, folder, restart};
+use super::disk::{broker_at, broker_over, folder, restart};
 use super::harness::{Harness, Peer, brief, messages, publish};
 use super::membership::{fingerprint, handle};
 use super::requests::list;
@@ -11,7 +11,7 @@ use crate::base::Wall;
 use crate::base::ids::{Fingerprint, Offset, TopicHandle};
 use crate::base::limits::REQUEST_LIFETIME;
 use crate::base::names::TopicName;
-use crate::broker::Broker;
+use crate::broker::{Broker, BrokerConfig};
 use crate::chain::{Role, record_hash};
 use crate::crypto::cert::testing::name;
 use crate::store::{Content, Contents, Entry};
@@ -279,6 +279,64 @@ fn publisher_ids_are_forgotten_a_day_after_their_last_publish_whatever_happens_b
     let contents = super::disk::open(folder.path(), super::disk::ROOMY).1;
     assert_eq!(contents.logs[0].publishers.len(), 0);
     assert_eq!(contents.logs[0].kept.messages, 5, "what they sent stays");
+}
+
+#[test]
+fn a_publisher_that_could_not_be_forgotten_gives_way_to_the_one_that_came_after() {
+    let folder = folder();
+    let mut h = broker_at(folder.path(), None);
+    let mut alice = h.connect("alice");
+    let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
+    h.name_publisher(&mut alice);
+    h.publish(&mut alice, topic, 0..3);
+    let before = super::disk::contents_of(h, folder.path());
+    let mut h = broker_at(folder.path(), None);
+    let mut alice = h.connect("alice");
+    let topic = opened(&mut h, &mut alice, "home/x");
+    h.name_publisher(&mut alice);
+    h.publish(&mut alice, topic, 3..4);
+    h.ask(&mut alice, ClientFrame::Exit { forget: true });
+    let mut alice = h.connect("alice");
+    let topic = opened(&mut h, &mut alice, "home/x");
+    h.name_publisher(&mut alice);
+    assert_eq!(h.publish(&mut alice, topic, 0..2), [6, 7], "the same id, from the beginning");
+    // The disk was full when the first was to be forgotten: both are there.
+    let mut contents = super::disk::contents_of(h, folder.path());
+    contents.logs[0].publishers.insert(0, before.logs[0].publishers[0].clone());
+    let mut h = broker_over(folder.path(), contents);
+    let mut alice = h.connect("alice");
+    assert_eq!(h.stat(&mut alice, "publisher ids remembered"), 1);
+    let topic = opened(&mut h, &mut alice, "home/x");
+    h.name_publisher(&mut alice);
+    assert_eq!(h.publish(&mut alice, topic, 1..3), [7, 8], "it is the newer one");
+}
+
+#[test]
+fn what_was_stored_under_a_higher_limit_keeps_its_counter_under_a_lower_one() {
+    let folder = folder();
+    let mut h = broker_at(folder.path(), None);
+    let mut alice = h.connect("alice");
+    let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
+    h.name_publisher(&mut alice);
+    let large = vec![7; 8000];
+    h.send(&mut alice, &[publish(topic, 0, &large)], &[&large]);
+    h.settle();
+    // The answer is lost with the broker, which then takes less.
+    drop(h);
+    let (store, contents) = super::disk::open(folder.path(), super::disk::ROOMY);
+    let config = BrokerConfig { message_bytes_max: 1000, ..BrokerConfig::default() };
+    let mut h = Harness::with(config, store);
+    h.broker.restore(contents, h.now).expect("what a broker left");
+    let mut alice = h.connect("alice");
+    let topic = opened(&mut h, &mut alice, "home/x");
+    h.name_publisher(&mut alice);
+    for counter in 0..2 {
+        h.send(&mut alice, &[publish(topic, counter, &large)], &[&large]);
+    }
+    h.read(&mut alice);
+    let answers = brief(&std::mem::take(&mut alice.frames));
+    assert_eq!(answers[0], "published 0 at 2");
+    assert!(answers[1].starts_with("publish refused TooLarge"), "{answers:?}");
 }
 
 #[test]
