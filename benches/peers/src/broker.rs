@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
+use crate::folder::TempFolder;
 use crate::pki::Pki;
 use crate::process;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Mosquitto,
@@ -44,7 +46,7 @@ pub struct Running {
     child: Child,
     pub port: u16,
     /// Configuration, log and data; goes with the broker.
-    folder: TempDir,
+    folder: TempFolder,
 }
 
 /// Slow machines and large keys included.
@@ -99,11 +101,11 @@ impl Program {
 
     /// Starts it; it listens when this returns.
     pub fn start(&self, pki: &Pki) -> Result<Running> {
-        let folder = tempfile::Builder::new().prefix("peers-").tempdir()?;
+        let folder = TempFolder::new()?;
         let port = free_port()?;
         let args = self.configure(pki, folder.path(), port)?;
         let log = File::create(folder.path().join("log"))?;
-        let child = Command::new(&self.path)
+        let child = tied_to_us(&self.path)
             .args(&args)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -129,7 +131,13 @@ impl Program {
             Kind::Rumqttd => (rumqttd(pki, port), vec!["-c".into(), path(&file)]),
             Kind::Sealmq | Kind::SealmqDisk => {
                 let mut args = ["--log-level", "warn", "--home"].map(String::from).to_vec();
-                args.extend([path(&pki.home), "--listen".into(), format!("127.0.0.1:{port}"), "-c".into(), path(&file)]);
+                args.extend([
+                    path(&pki.home),
+                    "--listen".into(),
+                    format!("127.0.0.1:{port}"),
+                    "-c".into(),
+                    path(&file),
+                ]);
                 match self.kind {
                     Kind::SealmqDisk => args.extend(["--data".into(), path(&folder.join("data"))]),
                     _ if self.knows("--memory") => args.push("--memory".into()),
@@ -260,6 +268,14 @@ fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Ended by the kernel if we are killed before we can do it ourselves, where there is a tool for that.
+fn tied_to_us(program: &Path) -> Command {
+    let Some(setpriv) = on_path("setpriv") else { return Command::new(program) };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 fn said_by(path: &Path, flag: &str) -> Result<String> {

@@ -12,6 +12,7 @@
 
 mod args;
 mod broker;
+mod folder;
 mod pki;
 mod plan;
 mod process;

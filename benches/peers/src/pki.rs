@@ -50,7 +50,8 @@ impl Pki {
         fs::write(home.join("certs/ca.crt"), certificate_to_pem(&ca))?;
 
         let issuer = Issuer::new(&ca_key, &ca).map_err(said)?;
-        let hosts: Vec<Host> = ["localhost", "127.0.0.1"].iter().filter_map(|host| Host::parse(host)).collect();
+        let hosts: Vec<Host> =
+            ["localhost", "127.0.0.1"].iter().filter_map(|host| Host::parse(host)).collect();
         let mut issue = |who: &str, role, hosts: &[Host], key: &PrivateKey| -> Result<Certificate> {
             let (name, public_key) = (name(who)?, key.public());
             let subscriber = Subscriber { name: &name, role, hosts, public_key: &public_key };

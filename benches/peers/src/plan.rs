@@ -130,11 +130,23 @@ pub const CLIENT_LINES: &[Line] = &[
     line("clients-1k", "client_us_per_delivery", "subscriber CPU per message, 1 KiB", "us", Reach::Nothing),
     line("clients-16k", "client_us_per_delivery", "subscriber CPU per message, 16 KiB", "us", Reach::Nothing),
     line("clients-64", "seal_us_per_message", "sealing and signing beforehand, 64 B", "us", Reach::Nothing),
-    line("clients-16k", "seal_us_per_message", "sealing and signing beforehand, 16 KiB", "us", Reach::Nothing),
+    line(
+        "clients-16k",
+        "seal_us_per_message",
+        "sealing and signing beforehand, 16 KiB",
+        "us",
+        Reach::Nothing,
+    ),
     line("one-64", "bytes_up_per_message", "to the broker per message, 64 B", "B", Reach::Nothing),
     line("one-64", "bytes_down_per_delivery", "from the broker per delivery, 64 B", "B", Reach::Nothing),
     line("fifty-100", "bytes_down_per_delivery", "the same, 100 B to 50", "B", Reach::Nothing),
-    line("fifty-single", "bytes_down_per_delivery", "the same, 100 B to 50, 1 in flight", "B", Reach::Nothing),
+    line(
+        "fifty-single",
+        "bytes_down_per_delivery",
+        "the same, 100 B to 50, 1 in flight",
+        "B",
+        Reach::Nothing,
+    ),
     line("fifty-16k", "bytes_down_per_delivery", "the same, 16 KiB to 50", "B", Reach::Nothing),
 ];
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::args::Run;
 use crate::broker::{Kind, Program};
+use crate::folder::TempFolder;
 use crate::pki::Pki;
 use crate::plan::{WORKLOADS, Workload};
 use crate::sample::{Machine, Sample};
@@ -16,7 +17,10 @@ use crate::{process, report, work};
 
 pub fn run(run: &Run) -> Result<()> {
     for id in &run.only {
-        ensure!(WORKLOADS.iter().any(|workload| workload.id == id), "there is no workload {id}; see `peers list`");
+        ensure!(
+            WORKLOADS.iter().any(|workload| workload.id == id),
+            "there is no workload {id}; see `peers list`"
+        );
     }
     let programs = find_programs(run)?;
     let rounds = if run.quick { 1 } else { run.rounds };
@@ -26,7 +30,7 @@ pub fn run(run: &Run) -> Result<()> {
     fs::write(run.out.join("machine.json"), serde_json::to_string_pretty(&machine)? + "\n")?;
     let mut samples = File::create(run.out.join("samples.jsonl"))?;
 
-    let home = tempfile::Builder::new().prefix("peers-pki-").tempdir()?;
+    let home = TempFolder::new()?;
     eprintln!("making certificates ...");
     let pki = Rc::new(Pki::make(home.path())?);
     let chosen = |workload: &&Workload| run.only.is_empty() || run.only.iter().any(|id| id == workload.id);
@@ -83,10 +87,11 @@ fn sample(round: u32, workload: &Workload, program: &Program, done: Result<Metri
 
 fn say(sample: &Sample, rounds: u32) {
     let Sample { round, workload, broker, metrics, error } = sample;
-    let names = ["broker_us_per_delivery", "p50_us", "p99_us", "broker_ms_per_connection", "kib_per_connection"];
+    let names =
+        ["broker_us_per_delivery", "p50_us", "p99_us", "broker_ms_per_connection", "kib_per_connection"];
     let shares = ["broker_share", "generator_share", "client_us_per_delivery"];
-    let shown = names.iter().chain(&shares).filter_map(|name| Some(format!("{name} {:.2}", metrics.get(*name)?)));
+    let shown =
+        names.iter().chain(&shares).filter_map(|name| Some(format!("{name} {:.2}", metrics.get(*name)?)));
     let figures = error.clone().unwrap_or_else(|| shown.collect::<Vec<_>>().join(", "));
     eprintln!("round {round} of {rounds}  {workload:18} {:15} {figures}", broker.title());
 }
-

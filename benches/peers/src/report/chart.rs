@@ -20,8 +20,10 @@ const METRIC: &str = "broker_us_per_delivery";
 
 pub fn draw(path: &Path, machine: &Machine, figures: &Figures) -> Result<()> {
     let brokers = figures.brokers();
-    let is_shown = |workload: &str| brokers.iter().any(|kind| figures.spread(workload, METRIC, *kind).is_some());
-    let lines: Vec<_> = LINES.iter().filter(|line| line.metric == METRIC && is_shown(line.workload)).collect();
+    let is_shown =
+        |workload: &str| brokers.iter().any(|kind| figures.spread(workload, METRIC, *kind).is_some());
+    let lines: Vec<_> =
+        LINES.iter().filter(|line| line.metric == METRIC && is_shown(line.workload)).collect();
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE).map_err(failed)?;
     let title = format!("Broker CPU time per delivery, us (logarithmic; lower is better), {}", machine.cpu);

@@ -30,7 +30,8 @@ impl Figures {
 
     /// What went wrong, each once.
     pub fn errors(&self) -> BTreeSet<(String, Kind, String)> {
-        let failed = self.samples.iter().filter_map(|s| Some((s.workload.clone(), s.broker, s.error.clone()?)));
+        let failed =
+            self.samples.iter().filter_map(|s| Some((s.workload.clone(), s.broker, s.error.clone()?)));
         failed.collect()
     }
 

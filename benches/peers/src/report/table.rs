@@ -49,7 +49,10 @@ pub fn write(machine: &Machine, figures: &Figures) -> String {
 fn describe(machine: &Machine, out: &mut String) {
     let Machine { date, cpu, cores, kernel, memory_mib, rounds, .. } = machine;
     let features = machine.features.join(", ");
-    let _ = writeln!(out, "{date}; {cpu}, {cores} cores ({features}), {memory_mib} MiB, {kernel}; medians of {rounds} rounds.");
+    let _ = writeln!(
+        out,
+        "{date}; {cpu}, {cores} cores ({features}), {memory_mib} MiB, {kernel}; medians of {rounds} rounds."
+    );
     let _ = writeln!(out, "The load of the minute before was {:.2}.", machine.load_before);
     if machine.quick {
         let _ = writeln!(out, "**A quick run: an eighth of the work, once. No figures to quote.**");
@@ -65,13 +68,15 @@ fn reaches(lines: &[Line], figures: &Figures, out: &mut String) {
     head(&brokers, &["to the best peer", "to reach", "reached"], out);
     for line in lines.iter().filter(|line| is_measured(line, figures)) {
         cells(line, &brokers, figures, out);
-        let ratio = figures.ratio(line, Kind::Sealmq).map_or("-".into(), |ratio| format!("{} x", spread(ratio)));
+        let ratio =
+            figures.ratio(line, Kind::Sealmq).map_or("-".into(), |ratio| format!("{} x", spread(ratio)));
         let reach = match line.reach {
             Reach::TimesBest(times) => format!("<= {times} x"),
             Reach::AtMost(most) => format!("<= {most} {}", line.unit),
             Reach::Nothing => "-".into(),
         };
-        let reached = figures.is_reached(line, Kind::Sealmq).map_or("-", |yes| if yes { "yes" } else { "**no**" });
+        let reached =
+            figures.is_reached(line, Kind::Sealmq).map_or("-", |yes| if yes { "yes" } else { "**no**" });
         let _ = writeln!(out, " {ratio} | {reach} | {reached} |");
     }
 }
@@ -90,7 +95,9 @@ fn plain(lines: &[Line], figures: &Figures, out: &mut String) {
 fn shares(figures: &Figures, out: &mut String) {
     let brokers = figures.brokers();
     head(&brokers, &[], out);
-    for workload in WORKLOADS.iter().filter(|workload| matches!(workload.work, Work::Fan(_) | Work::PingPong { .. })) {
+    for workload in
+        WORKLOADS.iter().filter(|workload| matches!(workload.work, Work::Fan(_) | Work::PingPong { .. }))
+    {
         let share = |metric, kind| figures.spread(workload.id, metric, kind).map(|s| s.median * 100.0);
         let cell = |kind: &Kind| match (share("broker_share", *kind), share("generator_share", *kind)) {
             (Some(broker), Some(generator)) => {

@@ -10,8 +10,8 @@ use sealmq::base::ids::{Counter, Epoch, PublisherId, RecordHash, TopicId};
 use sealmq::base::names::TopicName;
 use sealmq::base::time::Wall;
 use sealmq::chain::{
-    BODY_LABEL, COMMITMENT_LABEL, Chain, Delegation, DeltaBuilder, Genesis, History, JoinPolicy, Role, epoch_salt,
-    wrap_label,
+    BODY_LABEL, COMMITMENT_LABEL, Chain, Delegation, DeltaBuilder, Genesis, History, JoinPolicy, Role,
+    epoch_salt, wrap_label,
 };
 use sealmq::crypto::digest::sha256;
 use sealmq::crypto::ed25519::MessageSigner;
@@ -109,7 +109,8 @@ impl Author {
             not_before: now,
             not_after: now + DELEGATION_TIME,
         };
-        let delegation = delegation.sign(&owner.key, &mut entropy).map_err(|_| anyhow!("a delegation failed"))?;
+        let delegation =
+            delegation.sign(&owner.key, &mut entropy).map_err(|_| anyhow!("a delegation failed"))?;
         let publisher = key.publisher;
         Ok(Author { name, genesis, delta, wraps, publisher, delegation, epoch, bodies: Vec::new(), key })
     }

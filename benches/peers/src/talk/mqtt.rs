@@ -34,8 +34,17 @@ impl Mqtt {
         ((number % 65_535) as u16 + 1).to_be_bytes()
     }
 
-    fn delivery(&mut self, flags: u8, body: &[u8], len: usize, out: &mut Vec<u8>, seen: &mut Seen) -> Result<bool> {
-        let Some(topic) = body.first_chunk().map(|n| usize::from(u16::from_be_bytes(*n))) else { return Ok(false) };
+    fn delivery(
+        &mut self,
+        flags: u8,
+        body: &[u8],
+        len: usize,
+        out: &mut Vec<u8>,
+        seen: &mut Seen,
+    ) -> Result<bool> {
+        let Some(topic) = body.first_chunk().map(|n| usize::from(u16::from_be_bytes(*n))) else {
+            return Ok(false);
+        };
         let mut at = 2 + topic;
         let identifier = at;
         let wants_answer = flags & 0x06 != 0;
@@ -165,7 +174,12 @@ mod tests {
 
     #[test]
     fn deliveries_are_counted_however_they_are_cut() {
-        let errand = Errand { number: 0, subscribe: Some("a"), publish: Some("a"), content: Rc::new(Content::new(200)) };
+        let errand = Errand {
+            number: 0,
+            subscribe: Some("a"),
+            publish: Some("a"),
+            content: Rc::new(Content::new(200)),
+        };
         for step in 1..=300 {
             let mut mqtt = Mqtt::new(errand.clone(), 1);
             let mut wire = Vec::new();
@@ -177,7 +191,17 @@ mod tests {
                 held.drain(..taken);
             }
             assert_eq!((seen.delivered, held.len(), mqtt.skip), (5, 0, 0), "pieces of {step}");
-            assert_eq!(answers, [[PUBACK, 2, 0, 1], [PUBACK, 2, 0, 2], [PUBACK, 2, 0, 3], [PUBACK, 2, 0, 4], [PUBACK, 2, 0, 5]].concat());
+            assert_eq!(
+                answers,
+                [
+                    [PUBACK, 2, 0, 1],
+                    [PUBACK, 2, 0, 2],
+                    [PUBACK, 2, 0, 3],
+                    [PUBACK, 2, 0, 4],
+                    [PUBACK, 2, 0, 5]
+                ]
+                .concat()
+            );
         }
     }
 }

@@ -26,7 +26,8 @@ impl Real {
         let identity = ClientIdentity { certificate: own.certificate.clone(), key: own.key.clone() };
         let config = ClientConfig { host: "localhost".into(), ..ClientConfig::default() };
         let entropy = Box::new(SystemEntropy::new()?);
-        let (mut core, clock) = (Client::new(config, identity, pki.trust.clone(), Pins::default(), entropy), Clock::new());
+        let (mut core, clock) =
+            (Client::new(config, identity, pki.trust.clone(), Pins::default(), entropy), Clock::new());
         core.connect(clock.now());
         if let Some(topic) = errand.subscribe {
             core.subscribe(TopicFilter::parse(topic).map_err(|e| anyhow!("{e}"))?, Start::Latest);
@@ -41,7 +42,9 @@ impl Talk for Real {
         while let Some(event) = self.core.poll_event() {
             match event {
                 Event::Message(message) => {
-                    seen.deliver(number_of(&message.content).ok_or_else(|| anyhow!("a message without a number"))?)?;
+                    seen.deliver(
+                        number_of(&message.content).ok_or_else(|| anyhow!("a message without a number"))?,
+                    )?;
                 }
                 Event::Answer { result: Ok(Answer::Subscribed { .. }), .. } => seen.is_ready = true,
                 Event::Answer { result: Err(failure), .. } => bail!("refused: {failure}"),

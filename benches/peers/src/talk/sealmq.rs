@@ -13,11 +13,11 @@ use sealmq::base::time::Wall;
 use sealmq::net::{SystemEntropy, clock};
 use sealmq::session::client::{ClientHandshake, Step, Surroundings};
 use sealmq::session::{Opener, Sealer};
+use sealmq::wire::Reader;
 use sealmq::wire::body::{Body, BodyRef};
 use sealmq::wire::frame::{BrokerFrame, ClientFrame};
 use sealmq::wire::handshake::LENGTH_BYTES;
 use sealmq::wire::values::{Durability, Retention, Start};
-use sealmq::wire::Reader;
 
 use super::author::Shared;
 use super::{Errand, Seen, Talk};
@@ -193,12 +193,23 @@ impl Light {
             let (name, durability, retention) = (author.name.clone(), self.durability, Retention::default());
             let (id, delegation) = (author.publisher, author.delegation.clone());
             self.frames.push_back(ClientFrame::Wraps { wraps: author.wraps.clone() });
-            self.frames.push_back(ClientFrame::Create { request: CREATE, name, durability, retention, genesis, delta });
+            self.frames.push_back(ClientFrame::Create {
+                request: CREATE,
+                name,
+                durability,
+                retention,
+                genesis,
+                delta,
+            });
             self.frames.push_back(ClientFrame::Publisher { slot: 0, id, delegation });
         }
         if let Some(topic) = self.errand.subscribe {
             let filter = TopicFilter::parse(topic).map_err(|e| anyhow!("{e}"))?;
-            self.frames.push_back(ClientFrame::Subscribe { request: SUBSCRIBE, filter, start: Start::Latest });
+            self.frames.push_back(ClientFrame::Subscribe {
+                request: SUBSCRIBE,
+                filter,
+                start: Start::Latest,
+            });
         }
         Ok(())
     }
@@ -221,7 +232,8 @@ impl Light {
                 }
                 let beside = BodyRef { len: body.token.len() as u32, sha256: body.sha256 };
                 let (epoch, counter) = (author.epoch, Counter(self.next));
-                ClientFrame::Publish { slot: 0, topic, epoch, counter, body: Body::Beside(beside) }.encode(out);
+                ClientFrame::Publish { slot: 0, topic, epoch, counter, body: Body::Beside(beside) }
+                    .encode(out);
                 self.next += 1;
                 self.wanted -= 1;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Metrics, Meter, Setting, note};
+use super::{Meter, Metrics, Setting, note};
 use crate::plan::Readers;
 use crate::swarm::Swarm;
 use crate::talk::{Content, Errand, NUMBER_BYTES};
@@ -19,7 +19,7 @@ const WARM: usize = 2;
 pub fn run(setting: &Setting<'_>, at_once: usize, waves: usize) -> Result<Metrics> {
     let (mut metrics, content) = (Metrics::new(), Rc::new(Content::new(NUMBER_BYTES)));
     let mut swarm = Swarm::new(setting.broker.port)?;
-    let mut wave = |swarm: &mut Swarm, size: usize| -> Result<Duration> {
+    let wave = |swarm: &mut Swarm, size: usize| -> Result<Duration> {
         let first = swarm.links().len();
         let began = Instant::now();
         for number in first..first + size {

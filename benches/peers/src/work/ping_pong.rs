@@ -32,7 +32,8 @@ pub fn run(setting: &Setting<'_>, bytes: usize, count: u64) -> Result<Metrics> {
         Ok(Some(Arc::new(author)))
     };
     let talk = |number, publish, subscribe| {
-        let errand = Errand { number, subscribe: Some(subscribe), publish: Some(publish), content: content.clone() };
+        let errand =
+            Errand { number, subscribe: Some(subscribe), publish: Some(publish), content: content.clone() };
         setting.talk(errand, author(publish, number)?, Readers::Light)
     };
     let mut swarm = Swarm::new(setting.broker.port)?;
