@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -144,7 +145,7 @@ impl Program {
                     _ => {}
                 }
                 let data = path(&folder.join("data"));
-                fs::create_dir(folder.join("data"))?;
+                fs::DirBuilder::new().mode(0o700).create(folder.join("data"))?;
                 (format!("data = {data:?}\n"), args)
             }
         };
