@@ -99,7 +99,7 @@ pub fn asked(asked: &Asked, session_began: Wall) -> String {
             let ago = Duration::from_secs(session_began.since(seen).as_secs());
             format!("was last seen {} ({} ago)", show_time(seen), show_duration(ago))
         }
-        None => "has not been seen since the broker started".to_owned(),
+        None => "has not been seen yet".to_owned(),
     };
     format!("asked to join {topic}; the owner {owner} {seen}")
 }
@@ -269,7 +269,7 @@ mod tests {
         let gone = asked(Some(9_900));
         assert!(gone.ends_with("alice was last seen 1970-01-01T02:45:00.000Z (1m40s ago)"), "{gone}");
         assert!(asked(Some(9_995)).ends_with("alice was here until just now"));
-        assert!(asked(None).ends_with("has not been seen since the broker started"));
+        assert!(asked(None).ends_with("has not been seen yet"));
     }
 
     #[test]

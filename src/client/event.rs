@@ -259,7 +259,7 @@ pub struct Asked {
     /// As the broker says.
     pub owner: Name,
     pub owner_fingerprint: Fingerprint,
-    /// When the owner was last connected; nothing if not since the broker was started.
+    /// When the owner was last connected; nothing if never.
     pub owner_seen: Option<Wall>,
 }
 

@@ -237,7 +237,7 @@ pub struct TopicEntry {
     pub role: Option<Role>,
     pub owner: Name,
     pub owner_fingerprint: Fingerprint,
-    /// When the owner was last connected; 0 for never since the broker's start.
+    /// When the owner was last connected; 0 for never.
     pub owner_seen: Wall,
     pub members: u16,
     pub join: JoinPolicy,
