@@ -33,10 +33,7 @@ impl Processor {
         };
         match (pending, completion.result) {
             (Pending::Message { conn, topic, publisher, counter, bytes }, result) => {
-                if let Some(seat) = self.seat_mut(conn) {
-                    seat.unanswered -= 1;
-                    seat.unanswered_bytes -= bytes;
-                }
+                self.publish_ends(conn, bytes);
                 self.message_done(topic, publisher, counter, result, now);
             }
             (Pending::Create(creation), result) => self.creation_done(*creation, result),
@@ -130,9 +127,7 @@ impl Processor {
 
     fn creation_done(&mut self, creation: Creation, result: Result<Outcome, StoreError>) {
         let Creation { conn, request, creator, name, log, durability, retention, chain } = creation;
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.changes -= 1;
-        }
+        self.change_ends(conn);
         let Ok(Outcome::Created { entries }) = result else {
             self.topics.unreserve(&name);
             self.uncount_created(&creator);
@@ -170,9 +165,7 @@ impl Processor {
 
     fn change_done(&mut self, change: Change, result: Result<Outcome, StoreError>, now: Now) {
         let Change { conn, request, topic: key, change } = change;
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.changes -= 1;
-        }
+        self.change_ends(conn);
         let Some(topic) = self.topics.topic_mut(key) else { return };
         topic.changing = false;
         topic.append_done(result.is_err());

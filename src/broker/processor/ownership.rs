@@ -77,7 +77,7 @@ impl Processor {
 
     pub(super) fn removed(&mut self, owned: Owned, result: Result<Outcome, StoreError>) {
         let Owned { conn, request, topic: key } = owned;
-        self.owned_ends(conn);
+        self.change_ends(conn);
         match result {
             Ok(Outcome::Removed { .. }) | Err(StoreError::NoSuchLog) => {
                 self.drop_topic(key);
@@ -100,7 +100,7 @@ impl Processor {
         now: Now,
     ) {
         let Owned { conn, request, topic: key } = owned;
-        self.owned_ends(conn);
+        self.change_ends(conn);
         let (Ok(Outcome::Configured), Some(topic)) = (&result, self.topics.topic_mut(key)) else {
             self.refuse(conn, request, Refusal::code(super::completions::refuse_code(&result)));
             return;
@@ -108,12 +108,6 @@ impl Processor {
         topic.retention = retention;
         self.answer(conn, BrokerFrame::Done { request });
         self.retain(key, now);
-    }
-
-    fn owned_ends(&mut self, conn: ConnId) {
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.changes -= 1;
-        }
     }
 
     /// The log is gone: so is all that was held beside it.

@@ -188,6 +188,39 @@ fn what_another_sends_behind_a_failure_does_not_take_the_place_of_what_failed_wi
 }
 
 #[test]
+fn who_publishes_leaves_and_comes_again_has_no_more_under_way_than_who_stays() {
+    let (mut h, disk) = slow();
+    let mut alice = h.connect("alice");
+    let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
+    disk.borrow_mut().is_slow = true;
+    let queued = |disk: &Rc<RefCell<Disk>>| {
+        let disk = disk.borrow();
+        let appends = disk.queue.iter().filter(|(_, op)| matches!(op, Op::Append { .. }));
+        appends.count()
+    };
+    let body = vec![7; 1 << 20];
+    for round in 0..5 {
+        h.name_publisher(&mut alice);
+        for counter in round * 8..round * 8 + 8 {
+            h.send(&mut alice, &[publish(topic, counter, &body)], &[&body]);
+        }
+        h.settle();
+        h.broker.handle_eof(alice.id, h.now);
+        h.settle();
+        alice = h.connect("alice");
+        h.open(&mut alice, "home/x", Start::RecordsOnly);
+    }
+    assert!(queued(&disk) <= 9, "{} MiB wait for the disk", queued(&disk));
+    // Once they are done she goes on, told of by nothing else.
+    allow(&mut h, &disk, 1000);
+    disk.borrow_mut().is_slow = false;
+    h.read(&mut alice);
+    h.read(&mut alice);
+    let opened = brief(&std::mem::take(&mut alice.frames));
+    assert!(opened.iter().any(|frame| frame.starts_with("topic")), "{opened:?}");
+}
+
+#[test]
 fn a_window_that_is_sent_again_while_it_fails_is_not_stored_with_a_hole() {
     let (mut h, disk) = slow();
     let (mut alice, _, of_alice, _) = two_publishers(&mut h, &disk);
