@@ -75,7 +75,7 @@ impl Processor {
         found.filter(|(_, topic)| !topic.deleting).ok_or_else(|| Refusal::code(RefuseCode::NoSuchTopic))
     }
 
-    pub(super) fn removed(&mut self, owned: Owned, result: Result<Outcome, StoreError>) {
+    pub(super) fn removed(&mut self, owned: Owned, result: Result<Outcome, StoreError>, now: Now) {
         let Owned { conn, request, topic: key } = owned;
         self.change_ends(conn);
         match result {
@@ -88,6 +88,8 @@ impl Processor {
                     topic.deleting = false;
                 }
                 self.refuse(conn, request, Refusal::code(super::completions::refuse_code(&result)));
+                // What became too old meanwhile was left to the removal.
+                self.retain(key, now);
             }
         }
     }
