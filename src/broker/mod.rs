@@ -12,6 +12,7 @@ mod clients;
 mod commands;
 mod config;
 mod connection;
+mod deadlines;
 mod handshakes;
 #[cfg(any(test, feature = "testing"))]
 pub mod lies;
@@ -38,14 +39,11 @@ use self::processor::Processor;
 use self::report::Counters;
 use self::timers::Timers;
 use crate::base::ids::ConnId;
-use crate::base::limits::{
-    CLOCK_SKEW, INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX,
-};
+use crate::base::limits::{INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::base::{Entropy, Mono, Now};
 use crate::crypto::cert::{CertFault, Role, Trust};
 use crate::session::budget::RsaBudget;
 use crate::store::{Contents, Store};
-use crate::wire::frame::BrokerFrame;
 use crate::wire::values::CloseCode;
 
 pub struct Broker {
@@ -383,74 +381,6 @@ impl Broker {
         }
     }
 
-    /// Sets a connection's place in the timers by what it waits for.
-    fn arm(&mut self, id: ConnId, now: Now) {
-        let keepalive = self.config.keepalive;
-        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else {
-            return;
-        };
-        // Never in the past: what a timer could not mend is looked at again, but not in the same turn.
-        let deadline = Some(connection.next_deadline(keepalive, now).max(now.mono + RETRY_TIMER));
-        self.timers.set(id, connection.deadline, deadline);
-        connection.deadline = deadline;
-    }
-
-    fn run_timers(&mut self, now: Now) {
-        while let Some(id) = self.timers.pop_due(now.mono) {
-            let Some(connection) = self.connection_mut(id) else { continue };
-            connection.deadline = None;
-            self.deadline_passed(id, now);
-            // One that is to go at the end of the turn has no deadline any more: it lies in the
-            // past, and would be due again at once.
-            let over = |c: &Connection| c.cut_at.is_some_and(|at| at <= now.mono);
-            if self
-                .connection(id)
-                .is_some_and(|c| !over(c) && (!matches!(c.state, State::Ended) || c.cut_at.is_some()))
-            {
-                self.arm(id, now);
-            }
-        }
-    }
-
-    /// Something was to happen by now; perhaps it has.
-    fn deadline_passed(&mut self, id: ConnId, now: Now) {
-        let keepalive = self.config.keepalive;
-        let Some(connection) = self.connection_mut(id) else { return };
-        if connection.next_deadline(keepalive, now) > now.mono {
-            return;
-        }
-        if connection.cut_at.is_some() {
-            self.bury(id);
-            return;
-        }
-        if connection.wants_room {
-            // It is we who do not listen: neither its silence nor its half record is its fault.
-            connection.heard = now.mono;
-            connection.partial_since = None;
-            if connection.next_deadline(keepalive, now) > now.mono {
-                return;
-            }
-        }
-        match &connection.state {
-            State::Handshake(_) => self.refuse_timeout(id, now),
-            State::Ended => self.bury(id),
-            State::Active(live) => {
-                let record_late = connection
-                    .partial_since
-                    .is_some_and(|since| since + crate::base::limits::RECORD_TIME_MAX <= now.mono);
-                if live.peer.not_after() + CLOCK_SKEW <= now.wall {
-                    self.close(id, CloseCode::Expired, String::new(), now);
-                } else if record_late || connection.pinged.is_some() {
-                    log::info!("{id} {}: silent for too long", connection.peer_name());
-                    self.close(id, CloseCode::Dead, String::new(), now);
-                } else {
-                    connection.pinged = Some(now.mono);
-                    self.processor.answer(id, BrokerFrame::Ping { number: now.mono.0 });
-                }
-            }
-        }
-    }
-
     /// Ends a session: the close is the next thing that its peer gets.
     fn close(&mut self, id: ConnId, code: CloseCode, text: String, now: Now) {
         let Some(connection) = self.connection_mut(id) else { return };
@@ -493,8 +423,6 @@ impl Broker {
     }
 }
 
-/// When a deadline that has passed is looked at again.
-const RETRY_TIMER: Duration = Duration::from_millis(1);
 /// How long a peer may take to read its close.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 

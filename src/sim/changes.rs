@@ -2,7 +2,7 @@
 
 use super::cast::Cast;
 use super::ledger::{Ledger, State};
-use super::model::Model;
+use super::model::{Log, Model};
 use super::rules::{Rule, Violation};
 use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicFilter, TopicName};
@@ -10,6 +10,7 @@ use crate::chain::{Chain, Delta, Role};
 use crate::client::{
     Amended, Answer, Client, Failure, GrantAs, IntegrityFault, Join, Member, Members, Request, Ticket,
 };
+use crate::wire::values::Retention;
 
 /// Something asked about who is a member of a topic.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ pub enum What {
     Revoke(Vec<Name>),
     Rotate,
     SetJoin(Join),
+    /// To keep more or less of it.
+    Retain(Retention),
+    Delete,
     /// To be let in.
     Join,
     /// Who asks.
@@ -37,8 +41,6 @@ type Did<'a> = dyn Fn(&dyn Fn(&Delta) -> bool) -> bool + 'a;
 /// Whom an answer goes to, and what it is held against.
 pub struct Hearer<'a> {
     pub me: Fingerprint,
-    /// The broker that the answer comes from.
-    pub generation: Option<u32>,
     pub model: &'a mut Model,
 }
 
@@ -51,6 +53,8 @@ impl Change {
             What::Revoke(names) => core.revoke(topic, names.clone()),
             What::Rotate => core.rotate(topic),
             What::SetJoin(join) => core.set_join_policy(topic, *join),
+            What::Retain(retention) => core.set_retention(topic, *retention),
+            What::Delete => core.delete(topic),
             What::Join => core.join(topic),
             What::Requests => core.requests(TopicFilter::from(topic)),
         }
@@ -60,16 +64,27 @@ impl Change {
     pub fn answered(&self, answer: &Answer, hearer: Hearer<'_>) -> Result<(), Violation> {
         let is_true = match (&self.what, answer) {
             (What::Join, Answer::Asked(asked)) => {
-                let Some(generation) = hearer.generation else { return Err(self.untrue(answer)) };
-                let me = (generation, self.topic.clone(), hearer.me);
-                hearer.model.joining.insert(me);
-                let log = hearer.model.log_of(generation, &self.topic);
-                log.is_some_and(|(_, log)| log.ledger().now().owner() == asked.owner_fingerprint)
+                // The topic may have been deleted since, and made anew.
+                let logs = hearer.model.logs_named(&self.topic);
+                let is_true = |log: &Log| log.ledger().now().owner() == asked.owner_fingerprint;
+                let owned = logs.filter(|(_, log)| is_true(log)).map(|(id, _)| id).last();
+                owned.is_some_and(|log| {
+                    hearer.model.joining.insert((log, hearer.me));
+                    true
+                })
             }
             (What::Requests, Answer::Requests(requests)) => {
                 requests.iter().all(|request| request.topic == self.topic && hearer.is_honest(request))
             }
-            (What::Join | What::Requests, _) => false,
+            (What::Retain(asked), Answer::RetentionSet { topic, retention }) => {
+                let mut logs = hearer.model.logs_named(topic);
+                *topic == self.topic && asked == retention && logs.any(|(_, log)| log.was_kept_by(*asked))
+            }
+            (What::Delete, Answer::Deleted { topic }) => {
+                let mut logs = hearer.model.logs_named(topic);
+                *topic == self.topic && logs.any(|(_, log)| log.is_removed)
+            }
+            (What::Join | What::Requests | What::Retain(_) | What::Delete, _) => false,
             (_, Answer::Amended(amended)) => {
                 let log = hearer.model.log_of_id(amended.id).filter(|log| log.name == self.topic);
                 log.is_some_and(|log| self.is_done(amended, log.ledger(), hearer.me))
@@ -130,16 +145,16 @@ impl Change {
                 .all(|name| named(&amended.removed, name) || unchanged(name, role_of(chain, name).is_none())),
             What::Rotate => amended.new_epoch || amended.epoch.0 > 0,
             What::SetJoin(join) => chain.join() == *join || did(&|d| d.join == Some(*join)),
-            What::Join | What::Requests => false,
+            What::Join | What::Requests | What::Retain(_) | What::Delete => false,
         }
     }
 
     /// Whether this failure is one that the topic's membership gave a reason for, at some time.
     pub fn failed(&self, failure: &Failure, hearer: &Hearer<'_>) -> bool {
         let model = &*hearer.model;
-        let log = hearer.generation.and_then(|generation| model.log_of(generation, &self.topic));
-        let ledger = log.map(|(_, log)| log.ledger());
-        let was = |holds: &dyn Fn(&Chain) -> bool| ledger.is_some_and(|ledger| ledger.was(holds));
+        let was = |holds: &dyn Fn(&Chain) -> bool| {
+            model.logs_named(&self.topic).any(|(_, log)| log.ledger().was(holds))
+        };
         let me = hearer.me;
         match failure {
             Failure::NotAllowed { .. } => was(&|chain| !self.is_allowed(chain, me)),
@@ -168,7 +183,7 @@ impl Change {
         }
         let roles = |names: &[Name]| names.iter().map(|name| role_of(chain, name)).collect::<Vec<_>>();
         match &self.what {
-            What::Grant(_, GrantAs::Admin) | What::SetJoin(_) => is_owner,
+            What::Grant(_, GrantAs::Admin) | What::SetJoin(_) | What::Retain(_) | What::Delete => is_owner,
             What::Deny(names, _) => roles(names).iter().all(Option::is_none),
             What::Revoke(names) => roles(names).iter().flatten().all(|role| match role {
                 Role::Owner => false,
@@ -181,17 +196,14 @@ impl Change {
 }
 
 impl Hearer<'_> {
-    /// Whether this person has asked to join.
+    /// Whether this person has asked to join, answered or not.
     pub fn has_asked(&self, topic: &TopicName) -> bool {
-        self.generation
-            .is_some_and(|generation| self.model.joining.contains(&(generation, topic.clone(), self.me)))
+        self.model.asked_to_join.contains(&(topic.clone(), self.me))
     }
 
     /// Whether somebody's request is shown as it was made, and nothing is said against it without cause.
     pub fn is_honest(&self, request: &Request) -> bool {
-        let Some(generation) = self.generation else { return false };
-        let log = self.model.log_of(generation, &request.topic);
-        let is_there = log.is_some_and(|(_, log)| {
+        let is_there = self.model.logs_named(&request.topic).any(|(_, log)| {
             let ledger = log.ledger();
             let was_barred = ledger.was(|chain| chain.is_barred(request.fingerprint));
             let may_answer = |chain: &Chain| {
@@ -213,13 +225,12 @@ impl Hearer<'_> {
     /// Whether `who` was let into a topic by this client's own record, or out of it.
     pub fn did(&self, topic: &TopicName, name: &Name, comes: bool) -> bool {
         let who = Cast::get().fingerprint_of(name);
-        let log = self.generation.and_then(|generation| self.model.log_of(generation, topic));
         let is_it = |delta: &Delta| match comes {
             true => delta.added.iter().any(|added| Some(added.fingerprint) == who),
             false => delta.removed.iter().any(|removed| Some(*removed) == who),
         };
         let mine = |state: &State| state.delta.as_ref().is_some_and(|d| d.signer == self.me && is_it(d));
-        log.is_some_and(|(_, log)| log.ledger().states().any(mine))
+        self.model.logs_named(topic).any(|(_, log)| log.ledger().states().any(mine))
     }
 
     /// Whether a topic's newest record could be signed by somebody who was revoked.

@@ -1,16 +1,16 @@
 //! How a run ends: the network heals, everybody comes back, and all promises must be kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::changes::is_as_told;
+use super::changes::{Change, What, is_as_told};
 use super::model::Log;
 use super::player::{Player, Query};
 use super::rules::{Rule, Violation};
 use super::stage::Stage;
 use super::workload::{Workload, filter};
 use crate::base::Wall;
-use crate::base::ids::Offset;
+use crate::base::ids::{Fingerprint, Offset};
 use crate::base::names::TopicName;
 use crate::chain::{Chain, Role};
 use crate::client::Join;
@@ -29,20 +29,23 @@ impl Stage {
         self.note(format_args!("the network heals"));
         self.weather.delay_ms = self.weather.delay_ms.min(5);
         self.weather.capacity = self.weather.capacity.max(70_000);
+        self.disk.heal();
         let now = self.mono;
         self.links.iter_mut().for_each(|link| link.heal(now));
         self.players.iter_mut().flatten().for_each(|player| player.busy_until = now);
-        workload.come_back(self, true);
         self.settle(|stage| {
-            workload.come_back(stage, true);
-            stage.is_at_rest()
+            workload.come_back(stage, true)?;
+            Ok(stage.is_at_rest())
         })
     }
 
     /// Goes on until `done`, which must be soon.
-    fn settle(&mut self, mut done: impl FnMut(&mut Stage) -> bool) -> Result<(), Violation> {
+    fn settle(
+        &mut self,
+        mut done: impl FnMut(&mut Stage) -> Result<bool, Violation>,
+    ) -> Result<(), Violation> {
         let deadline = self.mono + REST_WITHIN;
-        while !done(self) {
+        while !done(self)? {
             Rule::ThingsGoOn.check(self.mono < deadline, || self.unrest())?;
             self.step(Some(deadline))?;
         }
@@ -61,7 +64,7 @@ impl Stage {
             let reader = player.readers.get(&log.name);
             !is_theirs || reader.is_some_and(|r| self.model.log(r.log).is_some() && r.is_complete(log))
         };
-        let is_there = player.core.is_connected() && self.model.logs_of(self.generation).all(complete);
+        let is_there = player.core.is_connected() && self.model.live_logs().all(complete);
         player.is_answered() && (player.is_over || is_there)
     }
 
@@ -86,14 +89,11 @@ impl Stage {
         // to their end.
         let quiet_at = self.mono + QUIET;
         self.settle(|stage| {
-            workload.come_back(stage, true);
-            stage.mono >= quiet_at && stage.is_at_rest()
+            workload.come_back(stage, true)?;
+            Ok(stage.mono >= quiet_at && stage.is_at_rest())
         })?;
-        let logs: Vec<(TopicName, Chain)> = self
-            .model
-            .logs_of(self.generation)
-            .map(|(_, log)| (log.name.clone(), log.ledger().now().clone()))
-            .collect();
+        let logs: Vec<(TopicName, Chain)> =
+            self.model.live_logs().map(|(_, log)| (log.name.clone(), log.ledger().now().clone())).collect();
         for player in self.players.iter_mut().flatten().filter(|player| !player.is_over) {
             player.members.clear();
             let me = player.me;
@@ -101,7 +101,7 @@ impl Stage {
                 player.query(Query::Members, topic);
             }
         }
-        self.settle(|stage| stage.is_at_rest())?;
+        self.settle(|stage| Ok(stage.is_at_rest()))?;
         for player in self.players.iter().flatten().filter(|player| !player.is_over) {
             for (topic, chain) in logs.iter().filter(|(_, chain)| chain.member(player.me).is_some()) {
                 let told = player.members.get(topic);
@@ -114,11 +114,50 @@ impl Stage {
         Ok(())
     }
 
+    /// Who was told that a request is kept, and has had no decision, is shown to those who may decide.
+    pub fn compare_requests(&mut self) -> Result<(), Violation> {
+        let rules = |log: &Log, who: Fingerprint| {
+            let role = log.ledger().now().member(who).map(|member| member.role);
+            matches!(role, Some(Role::Owner | Role::Admin))
+        };
+        for player in self.players.iter_mut().flatten().filter(|player| !player.is_over) {
+            let ruled = self.model.live_logs().filter(|(_, log)| rules(log, player.me));
+            for topic in ruled.map(|(_, log)| log.name.clone()).collect::<Vec<_>>() {
+                player.change(Change { topic, what: What::Requests });
+            }
+        }
+        self.settle(|stage| Ok(stage.is_at_rest()))?;
+        if self.model.revoked.is_some() {
+            // Who is revoked is forgotten.
+            return Ok(());
+        }
+        for (id, log) in self.model.live_logs() {
+            let ledger = log.ledger();
+            let is_settled = |who| ledger.was_member(who) || ledger.was(|chain| chain.is_barred(who));
+            let waits = self.model.joining.iter().filter(|(of, who)| *of == id && !is_settled(*who));
+            let waiting: BTreeSet<Fingerprint> = waits.map(|(_, who)| *who).collect();
+            for player in self.players.iter().flatten().filter(|p| !p.is_over && rules(log, p.me)) {
+                let told = player.requests.get(&log.name);
+                let is_complete = told.is_some_and(|told| told.is_superset(&waiting));
+                Rule::NothingIsLost.check(is_complete || player.suspended.contains(&log.name), || {
+                    format!("{waiting:?} asked to join {}, and {told:?} was told", log.name)
+                })?;
+                let now = ledger.now();
+                let is_over = |who: &&Fingerprint| now.member(**who).is_some() || now.is_barred(**who);
+                let over = told.into_iter().flatten().find(is_over);
+                Rule::AnswersAreTrue.check(over.is_none(), || {
+                    format!("{over:?} is said to wait for {}, who does not", log.name)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whoever asked to join an open topic is a member in the end, if nobody ever objected and somebody was
     /// there to let them in.
     pub fn check_open_doors(&self) -> Result<(), Violation> {
-        for (generation, topic, who) in &self.model.joining {
-            let Some((_, log)) = self.model.log_of(*generation, topic) else { continue };
+        for (log, who) in &self.model.joining {
+            let Some(log) = self.model.log(*log).filter(|log| !log.is_removed) else { continue };
             let ledger = log.ledger();
             let may_answer = |player: &&Player| {
                 let role = ledger.now().member(player.me).map(|member| member.role);
@@ -126,10 +165,9 @@ impl Stage {
             };
             let is_watched = self.players.iter().flatten().any(|player| may_answer(&player));
             let was_closed = ledger.was(|chain| chain.join() != Join::Open || chain.is_barred(*who));
-            let is_current = *generation == self.generation && self.model.has_crl;
-            if is_current && is_watched && !was_closed && self.model.revoked.is_none() {
+            if self.model.has_crl && is_watched && !was_closed && self.model.revoked.is_none() {
                 Rule::ThingsGoOn.check(ledger.was_member(*who), || {
-                    format!("somebody asked to join {topic}, which is open, and nobody let them in")
+                    format!("somebody asked to join {}, which is open, and nobody let them in", log.name)
                 })?;
             }
         }
@@ -145,7 +183,7 @@ impl Stage {
             player.subscribe(filter("#"), start);
         }
         let before = self.expected(person, start);
-        self.settle(|stage| stage.is_at_rest())?;
+        self.settle(|stage| Ok(stage.is_at_rest()))?;
         let after = self.expected(person, start);
         let Some(player) = self.players[person].as_ref().filter(|player| !player.is_over) else {
             return Ok(());
@@ -164,7 +202,7 @@ impl Stage {
     /// Where each topic is to begin for this start.
     fn expected(&self, person: usize, start: Start) -> BTreeMap<TopicName, Offset> {
         let me = self.cast.people()[person].fingerprint;
-        let mine = self.model.logs_of(self.generation).filter(|(_, log)| log.ledger().is_member(me));
+        let mine = self.model.live_logs().filter(|(_, log)| log.ledger().is_member(me));
         mine.map(|(_, log)| (log.name.clone(), begin(log, start))).collect()
     }
 
@@ -174,12 +212,12 @@ impl Stage {
             player.core.exit();
         }
         let is_over = |player: &Option<Player>| player.as_ref().is_none_or(|player| player.is_over);
-        self.settle(|stage| stage.players.iter().all(is_over))?;
+        self.settle(|stage| Ok(stage.players.iter().all(is_over)))?;
         let now = self.now();
         if let Some(broker) = &mut self.broker {
             broker.core.shutdown(now);
         }
-        self.settle(|stage| stage.broker.as_ref().is_none_or(|broker| broker.core.is_drained()))
+        self.settle(|stage| Ok(stage.broker.as_ref().is_none_or(|broker| broker.core.is_drained())))
     }
 }
 

@@ -8,11 +8,11 @@ use crate::base::ids::Fingerprint;
 use crate::base::names::{Name, TopicName};
 use crate::chain::{Chain, Role};
 use crate::client::{GrantAs, Join};
+use crate::wire::values::Retention;
 
 /// Somebody changes a topic's membership, or asks to be let in, and others perhaps at the same time.
 pub fn act(stage: &mut Stage, dice: &mut Dice, person: usize) {
-    let there: Vec<TopicName> =
-        stage.model.logs_of(stage.generation).map(|(_, log)| log.name.clone()).collect();
+    let there: Vec<TopicName> = stage.model.live_logs().map(|(_, log)| log.name.clone()).collect();
     if there.is_empty() {
         return;
     }
@@ -32,7 +32,7 @@ pub fn act(stage: &mut Stage, dice: &mut Dice, person: usize) {
 /// Somebody asks to be let into a topic that they are not in, or anybody into any.
 pub fn join(stage: &mut Stage, dice: &mut Dice, person: usize) {
     let me = stage.cast.people()[person].fingerprint;
-    let logs = stage.model.logs_of(stage.generation);
+    let logs = stage.model.live_logs();
     let outside: Vec<TopicName> = logs
         .filter(|(_, log)| !log.ledger().is_member(me) || dice.percent(10))
         .map(|(_, log)| log.name.clone())
@@ -53,7 +53,7 @@ pub fn watch(stage: &mut Stage, dice: &mut Dice, person: usize) {
 
 /// The clients of those who may change a topic.
 fn rulers(stage: &Stage, topic: &TopicName) -> Vec<usize> {
-    let Some((_, log)) = stage.model.log_of(stage.generation, topic) else { return Vec::new() };
+    let Some((_, log)) = stage.model.log_of(topic) else { return Vec::new() };
     let may = |who: Fingerprint| {
         let role = log.ledger().now().member(who).map(|member| member.role);
         matches!(role, Some(Role::Owner | Role::Admin))
@@ -63,22 +63,33 @@ fn rulers(stage: &Stage, topic: &TopicName) -> Vec<usize> {
 }
 
 fn draw(stage: &Stage, dice: &mut Dice, topic: &TopicName) -> Change {
-    let chain = stage.model.log_of(stage.generation, topic).map(|(_, log)| log.ledger().now());
+    let chain = stage.model.log_of(topic).map(|(_, log)| log.ledger().now());
     let of = |inside: bool| -> Vec<Name> {
         let is_member = |who| chain.is_some_and(|chain: &Chain| chain.member(who).is_some());
         let people = stage.cast.people().iter();
         people.filter(|p| is_member(p.fingerprint) == inside).map(|p| p.name.clone()).collect()
     };
-    let what = match dice.below(20) {
+    let what = match dice.below(23) {
         0..8 => What::Grant(some(dice, &of(false), &of(true)), GrantAs::Member),
         8..11 => What::Grant(some(dice, &of(true), &of(false)), GrantAs::Admin),
         11..15 => What::Revoke(some(dice, &of(true), &of(false))),
         15..16 => What::Deny(some(dice, &of(false), &of(true)), dice.pick::<&str>(&["", "not now"])),
         16..18 => What::Rotate,
         18..19 => What::SetJoin(*dice.pick(&[Join::Ask, Join::Open, Join::Closed])),
+        19..21 => What::Retain(retention(dice)),
+        21..22 => What::Delete,
         _ => What::Requests,
     };
     Change { topic: topic.clone(), what }
+}
+
+/// How much a topic keeps.
+pub fn retention(dice: &mut Dice) -> Retention {
+    Retention {
+        count: *dice.pick(&[1, 5, 20, 10_000, 0]),
+        bytes: *dice.pick(&[2_000, 60_000, 64 * 1024 * 1024, 0]),
+        age_ms: *dice.pick(&[0, 0, 0, 300, 60_000]),
+    }
 }
 
 /// One name or two, mostly of `likely`.
@@ -98,6 +109,9 @@ fn some(dice: &mut Dice, likely: &[Name], others: &[Name]) -> Vec<Name> {
 
 fn ask(stage: &mut Stage, person: usize, change: Change) {
     if let Some(player) = &mut stage.players[person] {
+        if let What::Join = change.what {
+            stage.model.asked_to_join.insert((change.topic.clone(), player.me));
+        }
         player.change(change);
     }
 }

@@ -7,8 +7,8 @@
 //! stage      clock, broker, clients, connections ──── link, pipe
 //! player     a client and what its caller was told ── reader    its place in one topic
 //! changes    what it asks of memberships, and whether the answers are true
-//! model      every log and every message ──────────── observed  the store that tells it
-//! ledger     who may read what
+//! model      every log and every message ──────────── ledger    who may read what
+//! engine     a disk that is late, full or broken ──── platter   what is on it, which tells the model
 //! rules      what is promised                         tamper    faults, to see that it catches them
 //! ```
 //!
@@ -18,6 +18,7 @@
 mod cast;
 mod changes;
 mod dice;
+mod engine;
 mod finale;
 mod intrigue;
 mod ledger;
@@ -25,8 +26,8 @@ mod link;
 #[cfg(test)]
 mod members;
 mod model;
-mod observed;
 mod pipe;
+mod platter;
 mod player;
 mod reader;
 mod rules;
@@ -57,6 +58,8 @@ pub struct Summary {
     pub trace: u64,
     pub steps: u64,
     pub messages: usize,
+    /// How many brokers there were, one after the other.
+    pub brokers: u32,
 }
 
 /// A run that broke a promise: which one, and what happened last.
@@ -76,6 +79,7 @@ pub fn run(seed: u64, fault: Option<Fault>) -> Result<Summary, Box<Failed>> {
             trace: stage.trace.hash(),
             steps: stage.steps,
             messages: stage.model.messages_stored(),
+            brokers: stage.generation,
         }),
         Err(violation) => {
             Err(Box::new(Failed { violation, recent: stage.trace.recent().map(str::to_owned).collect() }))
@@ -96,6 +100,7 @@ fn play(stage: &mut Stage, workload: &mut Workload) -> Result<(), Violation> {
         _ => Start::Earliest,
     };
     stage.compare_members(workload)?;
+    stage.compare_requests()?;
     stage.check_open_doors()?;
     stage.audit(person, start)?;
     stage.model.check_publishers_order()?;

@@ -3,27 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::ledger::Ledger;
-use super::observed::StoreNews;
+use super::platter::StoreNews;
 use super::rules::{Rule, Violation};
 use crate::base::Wall;
 use crate::base::ids::{Counter, Epoch, Fingerprint, Incarnation, Offset, PublisherId, TopicId};
 use crate::base::names::{Name, TopicName};
 use crate::client::Message;
-use crate::store::{Content, Entry};
+use crate::store::{Content, Durability, Entry, LogSettings, Retain};
+use crate::wire::values::Retention;
 
-/// All that was stored by all brokers of a run, and all that was sent.
+/// All that was stored in a run, whichever broker ran at the time, and all that was sent.
 #[derive(Default)]
 pub struct Model {
     logs: BTreeMap<Incarnation, Log>,
-    /// By the broker's generation and the topic's name.
-    names: BTreeMap<(u32, TopicName), Incarnation>,
+    /// The logs that a topic's name has had, one after the other.
+    names: BTreeMap<TopicName, Vec<Incarnation>>,
     sent: Vec<Sent>,
     /// Whose certificate was revoked.
     pub revoked: Option<Name>,
     /// Whether there is a revocation list that somebody may go by.
     pub has_crl: bool,
-    /// Who has asked to join, by the broker's generation.
-    pub joining: BTreeSet<(u32, TopicName, Fingerprint)>,
+    /// Who has asked to join, and perhaps does not know yet that it has come to the broker.
+    pub asked_to_join: BTreeSet<(TopicName, Fingerprint)>,
+    /// Who was told that the request is kept.
+    pub joining: BTreeSet<(Incarnation, Fingerprint)>,
     /// Lets the ledger say that who was a member once may read everything, to see that it is noticed.
     pub believes_leavers: bool,
 }
@@ -40,26 +43,38 @@ struct Sent {
     topic: TopicName,
     len: usize,
     answered_at: Option<(Incarnation, Offset)>,
-    /// The broker that refused it for good, and so has never stored it.
-    refused_by: Option<u32>,
+    /// The log that it was refused for, and how often that had lost its messages: there it is not.
+    refused_by: Option<(Incarnation, u32)>,
 }
 
-/// One topic's log at one broker.
+/// One topic's log.
 pub struct Log {
-    pub generation: u32,
     pub name: TopicName,
+    /// Its place among all logs that were made.
+    born: usize,
+    durability: Durability,
+    /// Its retention from the first one to that which holds.
+    retained: Vec<Retain>,
+    /// Its topic was deleted.
+    pub is_removed: bool,
     ledger: Option<Ledger>,
     /// The oldest message kept, or the end.
     pub first: Offset,
     entries: Vec<Stored>,
+    /// How often it has lost its messages: one of RAM does with each broker.
+    losses: u32,
     counters: HashSet<(Fingerprint, PublisherId, Counter)>,
-    places: HashMap<MessageId, Offset>,
+    /// Where each message stands, and after how many losses.
+    places: HashMap<MessageId, (u32, Offset)>,
 }
 
 /// An entry that the store has.
 enum Stored {
     Record,
+    /// An offset that a log of RAM has left out, for it may have been given to a message.
+    Nothing,
     Message {
+        losses: u32,
         sender: Fingerprint,
         counter: Counter,
         epoch: Epoch,
@@ -92,18 +107,24 @@ impl Model {
         self.logs.get(&log)
     }
 
-    /// The log of a topic at a broker.
-    pub fn log_of(&self, generation: u32, topic: &TopicName) -> Option<(Incarnation, &Log)> {
-        let log = self.names.get(&(generation, topic.clone()))?;
-        Some((*log, self.logs.get(log)?))
+    /// The log that a topic has now.
+    pub fn log_of(&self, topic: &TopicName) -> Option<(Incarnation, &Log)> {
+        let log = self.names.get(topic)?.last()?;
+        Some((*log, self.logs.get(log).filter(|log| !log.is_removed)?))
     }
 
-    /// All logs of a broker.
-    pub fn logs_of(&self, generation: u32) -> impl Iterator<Item = (Incarnation, &Log)> {
-        self.logs.iter().filter(move |(_, log)| log.generation == generation).map(|(id, log)| (*id, log))
+    /// All logs that a topic has had.
+    pub fn logs_named(&self, topic: &TopicName) -> impl Iterator<Item = (Incarnation, &Log)> {
+        let logs = self.names.get(topic).into_iter().flatten();
+        logs.filter_map(|log| Some((*log, self.logs.get(log)?)))
     }
 
-    /// The log of a topic, whichever broker's.
+    /// The logs of all topics that there are.
+    pub fn live_logs(&self) -> impl Iterator<Item = (Incarnation, &Log)> {
+        self.logs.iter().filter(|(_, log)| !log.is_removed).map(|(id, log)| (*id, log))
+    }
+
+    /// The log of a topic that is or was.
     pub fn log_of_id(&self, topic: TopicId) -> Option<&Log> {
         self.logs.values().find(|log| log.ledger().now().topic() == topic)
     }
@@ -119,63 +140,76 @@ impl Model {
         self.logs.values().map(|log| log.messages_between(Offset(0), log.end())).sum()
     }
 
-    /// The store of the broker of this generation has told something.
-    pub fn store_told(&mut self, generation: u32, news: StoreNews) -> Result<(), Violation> {
+    /// The store has told something.
+    pub fn store_told(&mut self, news: StoreNews) -> Result<(), Violation> {
         match news {
-            StoreNews::Created { log, name, entries } => {
-                let is_new = self.names.insert((generation, name.clone()), log).is_none();
-                Rule::NothingIsRepeated.check(is_new, || format!("{name} was made twice"))?;
-                let mut made = Log::new(generation, name);
+            StoreNews::Created { log, settings, entries } => {
+                let name = settings.name.clone();
+                let is_free = self.log_of(&name).is_none();
+                Rule::NothingIsRepeated.check(is_free, || format!("{name} was made twice"))?;
+                self.names.entry(name.clone()).or_default().push(log);
+                let mut made = Log::new(settings, self.logs.len());
                 for entry in entries {
                     made.append(&entry)?;
                 }
                 self.logs.insert(log, made);
             }
-            StoreNews::Appended { log, entry } => {
-                let log = self.logs.get_mut(&log).expect("the store appends to logs that it made");
-                log.append(&entry)?;
-            }
+            StoreNews::Appended { log, entry } => self.told_of(log).append(&entry)?,
             StoreNews::Trimmed { log, kept } => {
-                let log = self.logs.get_mut(&log).expect("the store trims logs that it made");
+                let log = self.told_of(log);
                 log.first = kept.oldest.map_or(log.end(), |(offset, _)| offset);
+            }
+            StoreNews::Configured { log, retain } => self.told_of(log).retained.push(retain),
+            StoreNews::Removed { log } => self.told_of(log).is_removed = true,
+            StoreNews::Emptied { log, next } => {
+                let log = self.told_of(log);
+                let is_of_ram = log.durability == Durability::Memory;
+                Rule::NothingIsLost.check(is_of_ram, || format!("{} was on disk", log.name))?;
+                log.empty(next);
             }
         }
         Ok(())
+    }
+
+    fn told_of(&mut self, log: Incarnation) -> &mut Log {
+        self.logs.get_mut(&log).expect("the store changes logs that it has made")
     }
 
     /// A publish was answered with an offset.
     pub fn answered(
         &mut self,
         id: MessageId,
-        generation: u32,
         counter: Counter,
         offset: Offset,
     ) -> Result<Incarnation, Violation> {
-        let sent = &mut self.sent[id.0 as usize];
-        let at = self.names.get(&(generation, sent.topic.clone())).copied();
-        let log = at.and_then(|at| self.logs.get_mut(&at));
-        let (Some(at), Some(log)) = (at, log) else {
-            return Err(Rule::AnswersAreTrue.broken(format!("{} has no log to be answered from", sent.topic)));
+        let Sent { sender, topic, answered_at, .. } = &self.sent[id.0 as usize];
+        Rule::AnswersComeOnce.check(answered_at.is_none(), || format!("{id:?} has two offsets"))?;
+        let stands = |log: &Log| match log.entries.get(offset.0 as usize) {
+            Some(Stored::Message { sender: of, counter: number, .. }) => (*of, *number) == (*sender, counter),
+            _ => false,
         };
-        Rule::AnswersComeOnce.check(sent.answered_at.is_none(), || format!("{id:?} has two offsets"))?;
-        sent.answered_at = Some((at, offset));
-        let stored = match log.entries.get(offset.0 as usize) {
-            Some(Stored::Message { sender, counter, .. }) => Some((*sender, *counter)),
-            _ => None,
-        };
-        Rule::AnswersAreTrue.check(stored == Some((sent.sender, counter)), || {
-            format!("{id:?} is not at {offset} of {}, where its answer says", log.name)
+        // The topic may have been made anew since.
+        let at = self.logs_named(topic).filter(|(_, log)| stands(log)).map(|(at, _)| at).last();
+        let at = at.ok_or_else(|| {
+            let said = format!("{id:?} is not at {offset} of {topic}, where its answer says");
+            Rule::AnswersAreTrue.broken(said)
         })?;
+        self.sent[id.0 as usize].answered_at = Some((at, offset));
         self.identify(at, offset, id)?;
         Ok(at)
     }
 
     /// A publish was refused for good.
-    pub fn refused(&mut self, id: MessageId, generation: u32) -> Result<(), Violation> {
-        let sent = &mut self.sent[id.0 as usize];
-        sent.refused_by = Some(generation);
-        let log = self.names.get(&(generation, sent.topic.clone())).and_then(|log| self.logs.get(log));
-        let is_there = log.is_some_and(|log| log.places.contains_key(&id));
+    pub fn refused(&mut self, id: MessageId) -> Result<(), Violation> {
+        let topic = &self.sent[id.0 as usize].topic;
+        let Some((at, log)) = self.log_of(topic) else { return Ok(()) };
+        if self.logs_named(topic).count() > 1 {
+            // It may be of the one before that the refusal speaks.
+            return Ok(());
+        }
+        let losses = log.losses;
+        let is_there = log.places.get(&id).is_some_and(|(since, _)| *since == losses);
+        self.sent[id.0 as usize].refused_by = Some((at, losses));
         Rule::AnswersAreTrue.check(!is_there, || format!("{id:?} was refused, and is there"))
     }
 
@@ -183,7 +217,7 @@ impl Model {
     pub fn shown(&mut self, at: Incarnation, m: &Message) -> Result<(), Violation> {
         let log = self.logs.get_mut(&at).expect("readers read logs that are");
         let place = || format!("{} of {}", m.offset, m.topic);
-        let Some(Stored::Message { sender, counter, epoch, time, id, seen }) =
+        let Some(Stored::Message { losses, sender, counter, epoch, time, id, seen }) =
             log.entries.get_mut(m.offset.0 as usize)
         else {
             return Err(Rule::ContentIsTrue.broken(format!("there is no message at {}", place())));
@@ -192,7 +226,8 @@ impl Model {
         Rule::ContentIsTrue.check(is_theirs, || format!("{} is another's, or of another time", place()))?;
         let named = m.content.first_chunk::<ID_BYTES>().map(|id| MessageId(u64::from_be_bytes(*id)));
         if let Some(named) = named {
-            return self.identify_shown(at, m, named);
+            let losses = *losses;
+            return self.identify_shown(at, losses, m, named);
         }
         let same = seen.get_or_insert_with(|| m.content.clone()) == &m.content;
         Rule::ContentIsTrue.check(same, || format!("two subscribers saw other contents at {}", place()))?;
@@ -202,12 +237,18 @@ impl Model {
         }
     }
 
-    fn identify_shown(&mut self, at: Incarnation, m: &Message, id: MessageId) -> Result<(), Violation> {
+    fn identify_shown(
+        &mut self,
+        at: Incarnation,
+        losses: u32,
+        m: &Message,
+        id: MessageId,
+    ) -> Result<(), Violation> {
         self.compare(id, &m.content, m.offset)?;
         let sent = &self.sent[id.0 as usize];
         let holds = sent.sender == m.fingerprint && sent.topic == m.topic;
         Rule::ContentIsTrue.check(holds, || format!("{id:?} came from elsewhere than it was sent"))?;
-        let refused = sent.refused_by == Some(self.logs[&at].generation);
+        let refused = sent.refused_by == Some((at, losses));
         Rule::AnswersAreTrue.check(!refused, || format!("{id:?} was refused, and is there"))?;
         self.identify(at, m.offset, id)
     }
@@ -220,16 +261,26 @@ impl Model {
 
     /// Notes which message stands at a place.
     fn identify(&mut self, at: Incarnation, offset: Offset, is: MessageId) -> Result<(), Violation> {
-        let generation = self.logs[&at].generation;
         if let Some((answered, _)) = self.sent[is.0 as usize].answered_at {
-            let later = self.logs[&answered].generation;
+            let (born, later) = (self.logs[&at].born, self.logs[&answered].born);
             Rule::NothingIsRepeated
-                .check(generation <= later, || format!("{is:?} was sent again after its answer"))?;
+                .check(born <= later, || format!("{is:?} was sent again after its answer"))?;
         }
+        let answered_at = self.sent[is.0 as usize].answered_at;
         let log = self.logs.get_mut(&at).expect("the log was just there");
-        let before = log.places.insert(is, offset);
-        Rule::NothingIsRepeated.check(before.is_none_or(|before| before == offset), || {
-            format!("{is:?} stands at {} and at {offset} of {}", before.unwrap_or_default(), log.name)
+        let Some(Stored::Message { losses, .. }) = log.entries.get(offset.0 as usize) else {
+            return Err(Rule::ContentIsTrue.broken(format!("{offset} is no message")));
+        };
+        let losses = *losses;
+        // What a log of RAM has lost may come again, unless its sender knows that it was there.
+        let may_come_again = |(since, before): (u32, Offset)| {
+            let is_known = answered_at == Some((at, before.min(offset)));
+            before == offset || since != losses && !is_known
+        };
+        let before = log.places.insert(is, (losses, offset));
+        Rule::NothingIsRepeated.check(before.is_none_or(may_come_again), || {
+            let (_, before) = before.unwrap_or_default();
+            format!("{is:?} stands at {before} and at {offset} of {}", log.name)
         })?;
         let Some(Stored::Message { id, seen, .. }) = log.entries.get_mut(offset.0 as usize) else {
             return Err(Rule::ContentIsTrue.broken(format!("{offset} is no message")));
@@ -245,10 +296,10 @@ impl Model {
     /// Holds the order in every log against that in which each client was given its messages.
     pub fn check_publishers_order(&self) -> Result<(), Violation> {
         for log in self.logs.values() {
-            let mut last: HashMap<u64, MessageId> = HashMap::new();
+            let mut last: HashMap<(u64, u32), MessageId> = HashMap::new();
             for entry in &log.entries {
-                let Stored::Message { id: Some(id), .. } = entry else { continue };
-                let before = last.insert(self.sent[id.0 as usize].life, *id);
+                let Stored::Message { id: Some(id), losses, .. } = entry else { continue };
+                let before = last.insert((self.sent[id.0 as usize].life, *losses), *id);
                 Rule::OrderHolds.check(before.is_none_or(|before| before < *id), || {
                     format!("{id:?} stands behind {before:?} in {}", log.name)
                 })?;
@@ -259,21 +310,42 @@ impl Model {
 }
 
 impl Log {
-    fn new(generation: u32, name: TopicName) -> Log {
+    fn new(settings: LogSettings, born: usize) -> Log {
+        let LogSettings { name, durability, retain } = settings;
         Log {
-            generation,
             name,
+            born,
+            durability,
+            retained: vec![retain],
+            is_removed: false,
             ledger: None,
             first: Offset(0),
             entries: Vec::new(),
+            losses: 0,
             counters: HashSet::new(),
             places: HashMap::new(),
         }
     }
 
+    /// A broker has ended, and this log of RAM goes on at `next`.
+    fn empty(&mut self, next: Offset) {
+        self.losses += 1;
+        self.counters.clear();
+        while self.end() < next {
+            self.entries.push(Stored::Nothing);
+        }
+        self.first = self.end();
+    }
+
     /// Its membership: the store makes a log with its first records.
     pub fn ledger(&self) -> &Ledger {
         self.ledger.as_ref().expect("a log begins with its first record")
+    }
+
+    /// Whether this was its retention at some time.
+    pub fn was_kept_by(&self, retention: Retention) -> bool {
+        let Retention { count, bytes, age_ms } = retention;
+        self.retained.contains(&Retain { messages: count, bytes, age_ms })
     }
 
     /// The offset that the next entry gets.
@@ -286,8 +358,16 @@ impl Log {
         let to = to.0.min(self.entries.len() as u64);
         (from.0..to).filter_map(|at| match &self.entries[at as usize] {
             Stored::Message { time, .. } => Some((Offset(at), *time)),
-            Stored::Record => None,
+            Stored::Record | Stored::Nothing => None,
         })
+    }
+
+    /// Whether no message is kept in a range that has room for one: a gap, as far as anybody knows.
+    pub fn is_gap(&self, from: Offset, to: Offset) -> bool {
+        let to = to.0.min(self.entries.len() as u64);
+        let is_record = |at: u64| matches!(self.entries[at as usize], Stored::Record);
+        let last = (from.0..to).rfind(|at| !is_record(*at));
+        last.is_some_and(|last| last < self.first.0)
     }
 
     pub fn messages_between(&self, from: Offset, to: Offset) -> usize {
@@ -322,7 +402,8 @@ impl Log {
                     format!("number {counter} of {} is in {} twice", sender.name, self.name)
                 })?;
                 let (sender, counter, time) = (sender.fingerprint, *counter, entry.time);
-                Stored::Message { sender, counter, epoch, time, id: None, seen: None }
+                let losses = self.losses;
+                Stored::Message { losses, sender, counter, epoch, time, id: None, seen: None }
             }
         };
         if self.entries.is_empty() {

@@ -39,14 +39,14 @@ pub struct Player {
     asked: BTreeMap<Ticket, Asked>,
     /// Members of topics as it was told last.
     pub members: BTreeMap<TopicName, Members>,
+    /// Who waits to join topics as it was told last.
+    pub requests: BTreeMap<TopicName, BTreeSet<Fingerprint>>,
     /// Whether it watches who asks, and answers.
     pub answers: bool,
     /// Tickets of what was asked when the core was over already: only they are answered behind the end.
     late: BTreeSet<Ticket>,
     /// Publishes without an answer, in order.
     publishes: BTreeMap<TopicName, VecDeque<Ticket>>,
-    /// The brokers that it dialled, from the one that the next event is about; none was there: `None`.
-    attempts: VecDeque<Option<u32>>,
     /// The last offset that a publish was answered with.
     answered: BTreeMap<Incarnation, Offset>,
 }
@@ -89,11 +89,11 @@ impl Player {
             filters: Vec::new(),
             begun: BTreeMap::new(),
             members: BTreeMap::new(),
+            requests: BTreeMap::new(),
             answers: false,
             asked: BTreeMap::new(),
             late: BTreeSet::new(),
             publishes: BTreeMap::new(),
-            attempts: VecDeque::new(),
             answered: BTreeMap::new(),
         }
     }
@@ -114,11 +114,6 @@ impl Player {
 
     pub fn wants(&self, topic: &TopicName) -> bool {
         self.filters.iter().any(|filter| filter.matches(topic))
-    }
-
-    /// It dials a broker, or finds none.
-    pub fn dials(&mut self, generation: Option<u32>) {
-        self.attempts.push_back(generation);
     }
 
     // ---- What it asks ----
@@ -230,7 +225,7 @@ impl Player {
     }
 
     fn hearer<'a>(&self, model: &'a mut Model) -> Hearer<'a> {
-        Hearer { me: self.me, generation: self.attempts.front().copied().flatten(), model }
+        Hearer { me: self.me, model }
     }
 
     /// A notice of what it did by itself says what is in the ledger.
@@ -242,13 +237,13 @@ impl Player {
                 removed.iter().all(|name| hearer.did(topic, name, false))
             }
             Notice::SignerGood { topic } => self.suspended.remove(topic),
+            Notice::TopicReplaced { topic } => hearer.model.logs_named(topic).count() > 1,
             _ => true,
         };
         Rule::AnswersAreTrue.check(is_true, || format!("{notice:?}"))
     }
 
     fn disconnected(&mut self, reason: &Disconnect, fatal: bool) -> Result<(), Violation> {
-        self.attempts.pop_front();
         let is_accusation = matches!(
             reason,
             Disconnect::Protocol(_)
@@ -280,9 +275,7 @@ impl Player {
         let before = self.readers.get(&opened.topic);
         let may_move = before.is_none_or(|before| before.is_loose || before.log != opened.incarnation);
         Rule::DeliveryIsAsAsked.check(may_move, || format!("delivery moved: {opened:?}"))?;
-        let generation = self.attempts.front().copied().flatten();
-        let log = generation.and_then(|generation| model.log_of(generation, &opened.topic));
-        let is_true = log.is_some_and(|(id, log)| {
+        let is_true = model.logs_named(&opened.topic).any(|(id, log)| {
             let is_member = log.ledger().was_member(self.me);
             id == opened.incarnation && is_member && opened.start <= opened.end && opened.end <= log.end()
         });
@@ -317,8 +310,8 @@ impl Player {
     ) -> Result<(), Violation> {
         let reader = self.readers.remove(topic).ok_or_else(|| Rule::DeliveryIsAsAsked.broken(said()))?;
         let log = model.log(reader.log);
-        // A topic ends with its broker, or for one who is removed.
-        let is_over = self.attempts.front().copied().flatten() != log.map(|log| log.generation);
+        // A topic ends when it is deleted, or for one who is removed.
+        let is_over = log.is_some_and(|log| log.is_removed);
         let is_left = matches!(code, RefuseCode::NotMember | RefuseCode::NoKeyYet)
             && log.is_some_and(|log| log.ledger().was_outside(self.me));
         Rule::NothingIsLost.check(is_over || is_left, said)
@@ -356,7 +349,14 @@ impl Player {
                 Ok(())
             }
             (Asked::Query(query, _), Ok(answer)) => answers(query, &answer),
-            (Asked::Change(change), Ok(answer)) => change.answered(&answer, self.hearer(model)),
+            (Asked::Change(change), Ok(answer)) => {
+                change.answered(&answer, self.hearer(model))?;
+                if let Answer::Requests(requests) = answer {
+                    let waiting = requests.iter().map(|request| request.fingerprint).collect();
+                    self.requests.insert(change.topic, waiting);
+                }
+                Ok(())
+            }
             (asked, Err(failure)) => self.failed(&asked, &failure, model),
             (asked, Ok(answer)) => {
                 Err(Rule::AnswersAreTrue.broken(format!("{asked:?} was answered by {answer:?}")))
@@ -371,32 +371,28 @@ impl Player {
         result: Result<Answer, Failure>,
         model: &mut Model,
     ) -> Result<(), Violation> {
-        let generation = self.attempts.front().copied().flatten();
-        match (result, generation) {
-            (Ok(Answer::Published { topic: of, counter, offset: Some(offset) }), Some(generation))
-                if of == topic =>
-            {
-                self.published(id, generation, counter, offset, model)
+        match result {
+            Ok(Answer::Published { topic: of, counter, offset: Some(offset) }) if of == topic => {
+                self.published(id, counter, offset, model)
             }
-            (Err(failure), generation) => {
-                if let (Failure::Refused { .. }, Some(generation)) = (&failure, generation) {
-                    model.refused(id, generation)?;
+            Err(failure) => {
+                if let Failure::Refused { .. } = &failure {
+                    model.refused(id)?;
                 }
                 self.failed(&Asked::Publish(topic, id), &failure, model)
             }
-            (Ok(answer), _) => Err(Rule::AnswersAreTrue.broken(format!("{id:?} was answered by {answer:?}"))),
+            Ok(answer) => Err(Rule::AnswersAreTrue.broken(format!("{id:?} was answered by {answer:?}"))),
         }
     }
 
     fn published(
         &mut self,
         id: MessageId,
-        generation: u32,
         counter: Counter,
         offset: Offset,
         model: &mut Model,
     ) -> Result<(), Violation> {
-        let log = model.answered(id, generation, counter, offset)?;
+        let log = model.answered(id, counter, offset)?;
         let before = self.answered.insert(log, offset);
         Rule::OrderHolds.check(before.is_none_or(|before| before < offset), || {
             format!("{id:?} got {offset} after {}", before.unwrap_or_default())
@@ -409,11 +405,9 @@ impl Player {
         created: &crate::client::Created,
         model: &Model,
     ) -> Result<(), Violation> {
-        let generation = self.attempts.front().copied().flatten();
-        let log = generation.and_then(|generation| model.log_of(generation, name));
         let members: BTreeSet<Fingerprint> = created.members.iter().map(|m| m.fingerprint).collect();
         let is_true = created.topic == *name
-            && log.is_some_and(|(_, log)| {
+            && model.logs_named(name).any(|(_, log)| {
                 let first = log.ledger().state(1);
                 first.is_some_and(|first| first.chain.members().keys().eq(members.iter()))
             });
@@ -434,7 +428,10 @@ impl Player {
         let hearer = self.hearer(model);
         let is_honest = match (failure, asked) {
             (Failure::Session(_), _) => self.is_revoked,
-            (Failure::ConnectionLost, _) => matches!(asked, Asked::Create(_)),
+            // Once more might be to another topic of this name.
+            (Failure::ConnectionLost, _) => {
+                matches!(asked, Asked::Create(_) | Asked::Change(Change { what: What::Delete, .. }))
+            }
             (Failure::Integrity(topic, fault), _) => {
                 hearer.is_suspended(fault) || self.suspended.contains(topic)
             }

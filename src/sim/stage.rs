@@ -4,14 +4,13 @@
 //! A step is a turn of `net`'s loop, for the broker and for all clients: bytes in, the core's
 //! turn, events, bytes out. Between steps the clock goes to the next thing that can happen.
 
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::cast::Cast;
 use super::dice::Dice;
+use super::engine::{Disk, Habits};
 use super::link::Link;
 use super::model::Model;
-use super::observed::{Observed, StoreNews};
 use super::pipe::Weather;
 use super::player::Player;
 use super::rules::{Rule, Violation};
@@ -23,7 +22,7 @@ use crate::client::pins::Pins;
 use crate::client::{Client, ClientConfig};
 use crate::crypto::cert::Trust;
 use crate::crypto::cert::testing::Seeded;
-use crate::store::Memory;
+use crate::store::NoteKind;
 
 /// Everything that takes part in a run.
 pub struct Stage {
@@ -37,6 +36,8 @@ pub struct Stage {
     pub weather: Weather,
     pub setup: Setup,
     pub broker: Option<Running>,
+    /// What outlives them.
+    pub disk: Disk,
     /// How many brokers there have been.
     pub generation: u32,
     pub trust: Trust,
@@ -54,19 +55,25 @@ pub struct Stage {
     pub steps: u64,
 }
 
-/// A broker, and what its store tells.
+/// A broker that runs.
 pub struct Running {
     pub core: Broker,
-    news: Receiver<StoreNews>,
     work_left: bool,
+}
+
+/// How a broker ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// What it was doing is done.
+    InGoodOrder,
+    Crash,
 }
 
 /// What holds for a whole run.
 pub struct Setup {
     pub broker: BrokerConfig,
     pub client: ClientConfig,
-    pub store_bytes_max: u64,
-    pub store_flushes_max: u32,
+    pub disk: Habits,
     /// How many clients take part; who has none is known to the broker all the same.
     pub clients: usize,
     /// Whether there is a revocation list from the beginning.
@@ -89,7 +96,7 @@ impl Stage {
         if setup.has_crl {
             trust.update_crl(cast.empty_crl(), cast.begin()).expect("a good list");
         }
-        let clients = setup.clients;
+        let (clients, disk) = (setup.clients, Disk::new(setup.disk, Dice::new(seed, 4)));
         let mut model = Model::default();
         (model.has_crl, model.believes_leavers) = (setup.has_crl, tamper.believes_leavers());
         let mut stage = Stage {
@@ -101,6 +108,7 @@ impl Stage {
             weather,
             setup,
             broker: None,
+            disk,
             generation: 0,
             trust,
             players: (0..clients).map(|_| None).collect(),
@@ -113,7 +121,7 @@ impl Stage {
             idle_steps: 0,
             steps: 0,
         };
-        stage.start_broker();
+        stage.start_broker().expect("an empty disk is good");
         stage
     }
 
@@ -128,13 +136,12 @@ impl Stage {
 
     // ---- Who is there ----
 
-    /// A broker with the same keys and an empty store.
-    pub fn start_broker(&mut self) {
+    /// A broker with the same keys, and what is on the disk.
+    pub fn start_broker(&mut self) -> Result<(), Violation> {
         self.generation += 1;
-        let (sender, news) = channel();
         let seed = self.seed ^ u64::from(self.generation) << 48;
-        let Setup { store_bytes_max, store_flushes_max, .. } = self.setup;
-        let store = Observed::new(Memory::with_delay(store_bytes_max, seed, store_flushes_max), sender);
+        let (store, contents) = self.disk.start();
+        let (logs, notes) = (contents.logs.len(), contents.notes.len());
         let now = self.now();
         let mut core = Broker::new(
             self.setup.broker.clone(),
@@ -144,23 +151,42 @@ impl Stage {
             Box::new(Seeded::new(seed)),
             now,
         );
+        core.restore(contents, now)
+            .map_err(|fault| Rule::ThingsGoOn.broken(format!("a start is refused: {fault}")))?;
         for person in self.cast.people() {
-            // One who has been revoked is not known any more.
-            let _ = core.know_client(person.der(), now);
+            // Who has been there is known without being named again. One who has been revoked is not.
+            if !self.disk.has_note(NoteKind::Client, person.der()) {
+                let _ = core.know_client(person.der(), now);
+            }
         }
-        self.trace.note(self.mono, format_args!("broker {} starts", self.generation));
-        self.broker = Some(Running { core, news, work_left: true });
+        let said = format_args!("broker {} starts with {logs} logs, {notes} notes", self.generation);
+        self.trace.note(self.mono, said);
+        self.broker = Some(Running { core, work_left: true });
+        Ok(())
     }
 
-    /// The broker is gone from one moment to the next.
-    pub fn kill_broker(&mut self) {
-        self.trace.note(self.mono, format_args!("broker {} is gone", self.generation));
-        self.broker = None;
+    /// The broker is gone, and the disk has what it has.
+    pub fn end_broker(&mut self, how: Ending) -> Result<(), Violation> {
+        if self.broker.take().is_none() {
+            return Ok(());
+        }
+        let how_it_ends = if how == Ending::Crash { "is gone" } else { "ends" };
+        self.trace.note(self.mono, format_args!("broker {} {how_it_ends}", self.generation));
+        self.disk.stop(how == Ending::InGoodOrder);
         for link in &mut self.links {
             link.broker_open = false;
             link.broker_out.take_all();
             link.cut(self.mono, &mut self.dice);
         }
+        self.learn().map(drop)
+    }
+
+    /// Tells the model what has become true on the disk; whether that is anything.
+    fn learn(&mut self) -> Result<bool, Violation> {
+        let news = self.disk.news();
+        let is_any = !news.is_empty();
+        news.into_iter().try_for_each(|news| self.model.store_told(news))?;
+        Ok(is_any)
     }
 
     /// A person starts a client that knows what is in its state folder.
@@ -203,12 +229,10 @@ impl Stage {
         match &mut self.broker {
             Some(broker) if broker.core.can_accept() => {
                 let conn = broker.core.accept("192.0.2.7:4000".parse().expect("an address"), now);
-                player.dials(Some(self.generation));
                 player.core.connect(here);
                 self.links.push(Link::new(person, player.life, conn));
             }
             _ => {
-                player.dials(None);
                 player.core.handle_unreachable("nobody listens".into(), here);
             }
         }
@@ -275,9 +299,13 @@ impl Stage {
         let mut moved = self.broker_reads(now);
         let Some(broker) = &mut self.broker else { return Ok(moved) };
         broker.work_left = broker.core.turn(now);
-        for news in broker.news.try_iter() {
-            moved = true;
-            self.model.store_told(self.generation, news)?;
+        let is_failed = broker.core.store_failure().is_some();
+        moved |= self.learn()?;
+        if is_failed && self.dice.percent(70) {
+            // Nothing more is said. A driver that goes on until somebody stops it must do no harm either.
+            self.note(format_args!("the disk fails"));
+            self.end_broker(Ending::Crash)?;
+            return Ok(true);
         }
         moved |= self.broker_events();
         moved |= self.broker_writes(now);

@@ -55,6 +55,16 @@ pub enum Fault {
     FlipBit,
     /// The network delivers bytes twice.
     RepeatBytes,
+    /// The store says that it has what a crash may take away.
+    AnswerEarly,
+    /// The broker answers and delivers what is not on the disk yet.
+    DeliverEarly,
+    /// A start finds one membership record fewer.
+    ForgetRecord,
+    /// A start gives the last offset of a log to another message.
+    RepeatOffset,
+    /// A start finds a publisher one message back.
+    LoseCounter,
 }
 
 /// Puts a fault in, a few times in a run.
@@ -65,7 +75,7 @@ pub struct Tamper {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 23] = [
+    pub const ALL: [Fault; 28] = [
         Fault::LoseMessage,
         Fault::RepeatMessage,
         Fault::SwapMessages,
@@ -89,6 +99,11 @@ impl Fault {
         Fault::LoseBytes,
         Fault::FlipBit,
         Fault::RepeatBytes,
+        Fault::AnswerEarly,
+        Fault::DeliverEarly,
+        Fault::ForgetRecord,
+        Fault::RepeatOffset,
+        Fault::LoseCounter,
     ];
 }
 

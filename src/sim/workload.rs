@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::engine::Habits;
 use super::intrigue;
 use super::pipe::Weather;
 use super::player::Query;
 use super::rules::Violation;
-use super::stage::{Setup, Stage};
-use super::tamper::Tamper;
+use super::stage::{Ending, Setup, Stage};
+use super::tamper::{Fault, Tamper};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::base::{Mono, Wall};
 use crate::broker::BrokerConfig;
 use crate::client::pins::Pins;
 use crate::client::{ClientConfig, CreateRequest, History, Join, MemberChoice};
-use crate::wire::values::{Retention, Start};
+use crate::wire::values::{Durability, Start};
 
 /// A seed's plan, and how much of it is left. What costs RSA operations is bounded, so that a
 /// seed takes a fraction of a second.
@@ -27,19 +28,20 @@ pub struct Workload {
     cuts_left: u64,
     departures_left: u64,
     restarts_left: u64,
+    bad_disks_left: u64,
     revocations_left: u64,
     jumps_left: u64,
     /// Who is away, and when they come back.
     away: Vec<(usize, Mono)>,
-    /// When the broker that is ending is replaced.
-    replaced_at: Option<Mono>,
+    /// When the broker that is ending, or gone, is replaced, and how it ends.
+    replaced: Option<(Mono, Ending)>,
 }
 
 /// Names that each person may give to topics, behind their own.
 const TOPICS: [&str; 3] = ["a", "b", "c/d"];
 const FILTERS: [&str; 8] = ["#", "+/a", "alice/#", "bob/+", "carol/a", "alice/a", "+/c/d", "bob/a"];
-/// Topics that a run makes, those that a replaced broker has to be given anew included.
-const CREATES: u64 = 4;
+/// Topics that a run makes.
+const CREATES: u64 = 5;
 
 impl Workload {
     pub fn new(seed: u64) -> Workload {
@@ -51,11 +53,12 @@ impl Workload {
             joins_left: dice.below(5),
             cuts_left: dice.below(4),
             departures_left: dice.below(3),
-            restarts_left: u64::from(dice.percent(30)),
+            restarts_left: dice.below(5),
+            bad_disks_left: dice.below(3),
             revocations_left: u64::from(dice.percent(15)),
             jumps_left: dice.below(3),
             away: Vec::new(),
-            replaced_at: None,
+            replaced: None,
             dice,
         }
     }
@@ -68,7 +71,7 @@ impl Workload {
             capacity: *dice.pick(&[600, 5_000, 70_000, 400_000]),
             chunk: *dice.pick(&[400, 3_000, 70_000]),
         };
-        let setup = setup(dice);
+        let setup = setup(dice, tamper.fault);
         let mut stage = Stage::new(seed, weather, setup, tamper);
         for person in 0..stage.players.len() {
             let ahead = self.clock_ahead();
@@ -83,12 +86,12 @@ impl Workload {
         while self.acts_left > 0 {
             if stage.mono >= next {
                 self.acts_left -= 1;
-                self.act(stage);
+                self.act(stage)?;
                 let pause = if self.dice.percent(3) { 100_000 } else { 60 };
                 next = stage.mono + self.dice.millis(pause);
             }
-            self.come_back(stage, false);
-            let times = self.away.iter().map(|(_, at)| *at).chain(self.replaced_at);
+            self.come_back(stage, false)?;
+            let times = self.away.iter().map(|(_, at)| *at).chain(self.replaced.map(|(at, _)| at));
             let wake_at = times.chain([next]).min();
             stage.step(wake_at)?;
         }
@@ -96,12 +99,18 @@ impl Workload {
     }
 
     /// Those who are away come back, all of them or those whose time has come.
-    pub fn come_back(&mut self, stage: &mut Stage, all: bool) {
+    pub fn come_back(&mut self, stage: &mut Stage, all: bool) -> Result<(), Violation> {
         let now = stage.mono;
-        if self.replaced_at.is_some_and(|at| all || at <= now) {
-            self.replaced_at = None;
-            stage.kill_broker();
-            stage.start_broker();
+        if stage.broker.is_none() && self.replaced.is_none() {
+            // Its disk has failed.
+            self.replaced = Some((now + self.dice.millis(5_000), Ending::Crash));
+        }
+        if let Some((at, how)) = self.replaced
+            && (all || at <= now)
+        {
+            self.replaced = None;
+            stage.end_broker(how)?;
+            stage.start_broker()?;
         }
         for (person, _) in self.away.extract_if(.., |(_, at)| all || *at <= now).collect::<Vec<_>>() {
             if stage.players[person].is_none() {
@@ -120,6 +129,7 @@ impl Workload {
                 self.away.push((person, now + self.dice.millis(3_000)));
             }
         }
+        Ok(())
     }
 
     fn clock_ahead(&mut self) -> i64 {
@@ -129,9 +139,11 @@ impl Workload {
         *self.dice.pick(&[0, 0, 0, 0, 70_000, -70_000, AHEAD_MAX])
     }
 
-    fn act(&mut self, stage: &mut Stage) {
+    fn act(&mut self, stage: &mut Stage) -> Result<(), Violation> {
         let person = self.dice.below(stage.players.len() as u64) as usize;
-        match self.dice.below(120) {
+        // Without topics little happens.
+        let has_begun = self.creates_left < CREATES - 1;
+        match if has_begun { self.dice.below(132) } else { self.dice.below(50) } {
             0..10 => self.create(stage, person),
             10..50 => self.publish(stage, person),
             50..65 => self.subscribe(stage, person),
@@ -144,10 +156,12 @@ impl Workload {
             103..107 => self.keep_busy(stage, person),
             107..110 => self.cut(stage, person),
             110..114 => self.depart(stage, person),
-            114..116 => self.restart(stage),
-            116..117 => self.revoke(stage, person),
+            114..123 => self.restart(stage)?,
+            123..124 => self.revoke(stage, person),
+            124..128 => self.spoil_disk(stage),
             _ => self.jump(stage),
         }
+        Ok(())
     }
 
     fn change(&mut self, stage: &mut Stage, person: usize) {
@@ -173,7 +187,8 @@ impl Workload {
         }
         self.creates_left -= 1;
         let mut request = CreateRequest::new(TopicName::parse(&own).expect("a good topic"));
-        request.retention = retention(&mut self.dice);
+        request.retention = intrigue::retention(&mut self.dice);
+        request.durability = *self.dice.pick(&[Durability::Disk, Durability::Disk, Durability::Memory]);
         request.members = match self.dice.below(6) {
             0 => MemberChoice::OnlyMe,
             1..4 => MemberChoice::Only(vec![self.dice.pick(&others).clone()]),
@@ -198,8 +213,7 @@ impl Workload {
 
     /// A topic that is there; sometimes one that may not be.
     fn topic(&mut self, stage: &Stage) -> TopicName {
-        let there: Vec<TopicName> =
-            stage.model.logs_of(stage.generation).map(|(_, log)| log.name.clone()).collect();
+        let there: Vec<TopicName> = stage.model.live_logs().map(|(_, log)| log.name.clone()).collect();
         if !there.is_empty() && self.dice.percent(95) {
             return self.dice.pick(&there).clone();
         }
@@ -284,21 +298,37 @@ impl Workload {
     }
 
     /// The broker ends, as it should or at once, and another one takes its place.
-    fn restart(&mut self, stage: &mut Stage) {
-        if self.restarts_left == 0 || self.replaced_at.is_some() {
-            return;
+    fn restart(&mut self, stage: &mut Stage) -> Result<(), Violation> {
+        if self.restarts_left == 0 || self.replaced.is_some() {
+            return Ok(());
         }
         self.restarts_left -= 1;
-        self.creates_left += 2;
-        if self.dice.percent(50) {
+        let how = if self.dice.percent(30) { Ending::InGoodOrder } else { Ending::Crash };
+        if how == Ending::InGoodOrder {
             let now = stage.now();
             if let Some(broker) = &mut stage.broker {
                 broker.core.shutdown(now);
             }
         } else {
-            stage.kill_broker();
+            stage.end_broker(how)?;
         }
-        self.replaced_at = Some(stage.mono + Duration::from_millis(self.dice.between(1, 8_000)));
+        let longest = *self.dice.pick(&[1, 500, 8_000]);
+        self.replaced = Some((stage.mono + self.dice.millis(longest), how));
+        Ok(())
+    }
+
+    /// The disk is full for a while, or breaks.
+    fn spoil_disk(&mut self, stage: &mut Stage) {
+        if self.bad_disks_left == 0 {
+            return;
+        }
+        self.bad_disks_left -= 1;
+        if self.dice.percent(50) {
+            stage.note(format_args!("the disk is full"));
+            stage.disk.fill(stage.mono + self.dice.millis(3_000));
+        } else {
+            stage.disk.break_down();
+        }
     }
 
     /// Somebody's certificate is revoked.
@@ -331,7 +361,7 @@ impl Workload {
     }
 }
 
-fn setup(dice: &mut Dice) -> Setup {
+fn setup(dice: &mut Dice, fault: Option<Fault>) -> Setup {
     let broker = BrokerConfig {
         outbox_bytes_max: *dice.pick(&[4 * 1024, 256 * 1024]),
         unanswered_publishes_max: *dice.pick(&[1, 5, 1024]),
@@ -347,23 +377,12 @@ fn setup(dice: &mut Dice) -> Setup {
         event_bytes_max: *dice.pick(&[2_000, 100_000, 4 * 1024 * 1024]),
         ..ClientConfig::default()
     };
-    let store_bytes_max = *dice.pick(&[150_000, 64 * 1024 * 1024, 64 * 1024 * 1024]);
-    Setup {
-        broker,
-        client,
-        store_bytes_max,
-        store_flushes_max: dice.below(4) as u32,
-        clients: *dice.pick(&[3, 3, 4, 4, 5]),
-        has_crl: dice.percent(80),
-    }
-}
-
-fn retention(dice: &mut Dice) -> Retention {
-    Retention {
-        count: *dice.pick(&[1, 5, 20, 10_000, 0]),
-        bytes: *dice.pick(&[2_000, 60_000, 64 * 1024 * 1024, 0]),
-        age_ms: *dice.pick(&[0, 0, 0, 300, 60_000]),
-    }
+    let disk = Habits {
+        bytes_max: *dice.pick(&[150_000, 64 * 1024 * 1024, 64 * 1024 * 1024]),
+        delay_ms: *dice.pick(&[0, 3, 12, 200]),
+        fault,
+    };
+    Setup { broker, client, disk, clients: *dice.pick(&[3, 3, 4, 4, 5]), has_crl: dice.percent(80) }
 }
 
 /// Mostly small messages, few large ones.

@@ -30,7 +30,7 @@ use crate::base::{Mono, Now, Wall};
 
 pub mod contents;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 pub mod disk;
 pub mod entry;
 pub mod memory;

@@ -119,6 +119,8 @@ fn keys_complete_cancel_and_bring_back() {
     terminal.expect("subscribed to nothing");
     terminal.expect("bob@127.0.0.1> ");
     terminal.type_in("publish nowhere never\x03");
+    // A line being typed is shown again and again, prompt and all.
+    terminal.expect("never\r\n");
     terminal.expect("bob@127.0.0.1> ");
     terminal.type_in("publish ho\tcompleted\r");
     terminal.expect("published to home/kitchen, offset 2");

@@ -1,14 +1,15 @@
 //! A broker on a folder of its own, and a customer who keeps books of what it answers.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use sealmq::base::names::TopicFilter;
 use sealmq::client::{Answer, CreateRequest, Event, Failure, MemberChoice, Ticket};
 use sealmq::net::client::Connection;
-use sealmq::wire::values::{Durability, RefuseCode, Retention};
+use sealmq::wire::values::{Durability, RefuseCode, Retention, Start};
 use tempfile::TempDir;
 
 use crate::load::broker::Broker;
@@ -29,11 +30,17 @@ pub struct House {
 pub struct Customer {
     connection: Connection,
     pub ledger: Ledger,
+    /// Offsets, so far.
+    pub answered: BTreeSet<u64>,
     pending: HashMap<Ticket, Id>,
     sent: u64,
     /// Bytes that each content is filled up with.
     padding: u64,
     is_up: bool,
+}
+
+pub struct Subscriber {
+    connection: Connection,
 }
 
 /// How publishes were answered since one asked last.
@@ -101,6 +108,7 @@ impl House {
         let mut customer = Customer {
             connection: connection(self.place(broker), "alice", "alice"),
             ledger: Ledger::new(&[(TOPIC, Kind::Disk)], 1, 0),
+            answered: BTreeSet::new(),
             pending: HashMap::new(),
             sent: 0,
             padding: 0,
@@ -112,12 +120,33 @@ impl House {
         customer
     }
 
+    /// Somebody who has read all there is, and is shown what comes.
+    pub fn subscriber(&self, broker: &Broker) -> Subscriber {
+        let mut connection = connection(self.place(broker), "alice", "alice");
+        connection.core().subscribe(TopicFilter::parse(TOPIC).expect("a good filter"), Start::Latest);
+        let mut subscriber = Subscriber { connection };
+        subscriber.wait_for(|event| matches!(event, Event::CaughtUp { .. }));
+        subscriber
+    }
+
     /// Somebody new reads all; what fits not with the customer's books is in them.
     pub fn check(&self, broker: &Broker, customer: &mut Customer) {
         let found = reader::read(self.place(broker), "alice", [(TOPIC, 0)].into_iter());
         let found = found.unwrap_or_else(|e| panic!("{e}; {}", self.log()));
         customer.ledger.compare(0, 0, &found[0].messages);
         assert!(customer.ledger.violations.is_empty(), "{:?}; {}", customer.ledger.violations, self.log());
+    }
+}
+
+impl Subscriber {
+    /// Waits until it was shown so many messages more.
+    pub fn sees(&mut self, count: usize) {
+        (0..count).for_each(|_| self.wait_for(|event| matches!(event, Event::Message(_))));
+    }
+
+    fn wait_for(&mut self, is_it: impl Fn(&Event) -> bool) {
+        let deadline = self.connection.now().mono + PATIENCE;
+        while !is_it(&self.connection.wait(Some(deadline)).expect("the poll works").expect("news in time")) {}
     }
 }
 
@@ -204,6 +233,7 @@ impl Customer {
         match result {
             Ok(Answer::Published { offset: Some(offset), .. }) => {
                 self.ledger.answer(id, offset.0);
+                self.answered.insert(offset.0);
                 answers.stored += 1;
             }
             Err(Failure::Refused { code: RefuseCode::StorageFull, .. }) => answers.full += 1,

@@ -18,6 +18,8 @@ pub struct Cursor {
     /// Where messages begin, while the records that there are go out before them: who was let in late finds
     /// the keys of the past in a record behind it. Until then `floor` is the end of these records.
     pub messages_from: Option<Offset>,
+    /// A read found nothing from `next` to here.
+    pub nothing_below: Offset,
     /// Whether the client wants messages; which of its topic's listeners it stands among.
     pub subscribed: bool,
     pub status: Status,
@@ -66,6 +68,7 @@ impl Cursor {
             records_sent: Offset(0),
             floor: RECORDS_ONLY,
             messages_from: None,
+            nothing_below: Offset(0),
             subscribed: false,
             status: Status::CaughtUp,
             past_end: None,
@@ -77,7 +80,7 @@ impl Cursor {
     /// Begins messages at `floor` of a log that ends at `end`, behind all records below that.
     pub fn begin(&mut self, floor: Offset, end: Offset) {
         self.floor = floor;
-        self.messages_from = None;
+        (self.messages_from, self.nothing_below) = (None, Offset(0));
         if floor != RECORDS_ONLY {
             // What lies below the floor is records that were sent, or are still to be.
             self.next = self.next.min(floor);

@@ -186,13 +186,10 @@ impl Processor {
         if !matches!(cursor.status, Status::Reading(waited) if waited == ticket) {
             return;
         }
-        // Nothing is left before `next`. If it was trimmed while the read was under way, that is told
-        // as a gap when the cursor looks again.
-        let first = self.topics.topic(cursor.topic).map_or(next, |topic| topic.first);
         if entries.is_empty() && cursor.next < cursor.floor {
             cursor.next = cursor.next.max(next);
-        } else if entries.is_empty() && cursor.next >= first {
-            cursor.floor = cursor.floor.max(next);
+        } else if entries.is_empty() {
+            cursor.nothing_below = next;
         }
         cursor.status = Status::Fetched(self.fetched.hold(ticket, entries));
         seat.ready.push_back(handle);
@@ -288,6 +285,15 @@ fn locate(
             return Place::Turn(Turn::Full);
         }
         cursor.floor = topic.first;
+        return Place::Moved;
+    }
+    let vacant = cursor.nothing_below.min(topic.end);
+    if cursor.next >= cursor.floor && cursor.next < vacant {
+        // Dropped while it was read, or lost with a disk: what is left of a log may end in a hole.
+        if !tell_gap(cursor, topic, handle, vacant, out, sent) {
+            return Place::Turn(Turn::Full);
+        }
+        cursor.floor = vacant;
         return Place::Moved;
     }
     match topic.in_tail(cursor.next) {

@@ -8,10 +8,12 @@ use std::time::Duration;
 use super::harness::{Harness, Peer, brief, messages, publish};
 use super::requests::list;
 use crate::base::ids::{Incarnation, Offset, TopicHandle};
-use crate::base::names::TopicName;
+use crate::base::names::{TopicFilter, TopicName};
 use crate::base::{Mono, Now};
 use crate::broker::BrokerConfig;
-use crate::store::{Completion, Durability as Kept, Memory, NoteKind, Op, Store, StoreError, Ticket};
+use crate::store::{
+    Completion, Durability as Kept, Memory, NoteKind, Op, Outcome, Store, StoreError, Ticket,
+};
 use crate::wire::frame::ClientFrame;
 use crate::wire::values::{Durability, Retention, Start};
 
@@ -28,6 +30,8 @@ struct Ills {
     untrimmable: bool,
     /// What is kept there is not what was stored.
     damaged: Option<Offset>,
+    /// Messages that a disk has lost.
+    lost: Vec<Offset>,
     /// What the broker read: from, below.
     reads: Vec<(Offset, Offset)>,
 }
@@ -86,8 +90,12 @@ impl Store for Sick {
 
     fn poll(&mut self) -> Option<Completion> {
         let Completion { ticket, result } = self.memory.poll()?;
-        let fault = self.faults.remove(&ticket);
-        Some(Completion { ticket, result: fault.map_or(result, Err) })
+        let mut result = self.faults.remove(&ticket).map_or(result, Err);
+        if let Ok(Outcome::Entries { entries, .. }) = &mut result {
+            let ills = self.ills.borrow();
+            entries.retain(|entry| !ills.lost.contains(&entry.offset));
+        }
+        Some(Completion { ticket, result })
     }
 
     fn flush(&mut self, now: Now) {
@@ -269,6 +277,29 @@ fn what_is_damaged_ends_its_readers_and_no_others() {
     assert_eq!(messages(&told), [2, 3, 4, 5, 6, 7, 8, 9]);
     let reads = std::mem::take(&mut ills.borrow_mut().reads);
     assert!(!reads.is_empty() && reads.iter().all(|(_, below)| *below <= Offset(9)), "{reads:?}");
+}
+
+#[test]
+fn what_a_disk_has_lost_is_told_as_gaps() {
+    let (mut h, ills) = sick(0);
+    let (mut alice, topic) = six_messages(&mut h, Retention::default());
+    ills.borrow_mut().lost = [4, 6, 7].map(Offset).to_vec();
+    let mut bob = h.connect("bob");
+    let told = brief(&h.subscribe(&mut bob, "home/x", Start::Earliest));
+    let expected = ["message 2", "message 3", "gap 4..5", "message 5", "gap 6..8", "caught up 8"];
+    assert_eq!(told[told.len() - expected.len()..], expected);
+    h.publish(&mut alice, topic, 6..7);
+    h.read(&mut bob);
+    h.read(&mut bob);
+    assert_eq!(brief(&std::mem::take(&mut bob.frames)), ["message 8"]);
+    // Going back begins anew.
+    ills.borrow_mut().lost = vec![Offset(8)];
+    let filter = TopicFilter::parse("home/x").expect("a good filter");
+    let request = bob.request();
+    h.ask(&mut bob, ClientFrame::Unsubscribe { request, filter });
+    let told = h.subscribe(&mut bob, "home/x", Start::Offset(Offset(6)));
+    assert_eq!(messages(&told), [6, 7]);
+    assert_eq!(brief(&told).last().map(String::as_str), Some("caught up 9"));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn version(connection: &Connection, is_empty: bool) -> Result<usize, OpenError> 
     let known = STEPS.len() as i64;
     let found = number(connection, "user_version")?;
     let ours = number(connection, "application_id")? == APPLICATION_ID;
-    if !ours && !(is_empty && found == 0) {
+    if !ours && (!is_empty || found != 0) {
         return Err(OpenError::NotOurs);
     }
     if found > known {

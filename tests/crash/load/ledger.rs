@@ -134,11 +134,6 @@ impl Ledger {
         }
     }
 
-    /// The offsets that were answered so far.
-    pub fn offsets(&self, topic: usize) -> BTreeSet<u64> {
-        self.books[topic].answered.keys().copied().collect()
-    }
-
     /// A subscriber that stays was shown a message.
     pub fn show(&mut self, subscriber: usize, offset: u64, id: Id) {
         self.sums.seen += 1;

@@ -242,7 +242,7 @@ impl Town {
             self.start()?;
         }
         self.settle()?;
-        self.read_anew(round % FULL_READ_EVERY == 0)
+        self.read_anew(round.is_multiple_of(FULL_READ_EVERY))
     }
 
     fn change_members(&mut self) {

@@ -51,7 +51,7 @@ fn kind(page: &[u8], start: usize) -> u8 {
 }
 
 fn pointers(page: &[u8], start: usize, header_bytes: usize) -> impl Iterator<Item = usize> + '_ {
-    let count = page.get(start + 3..start + 5).map_or(0, |count| short(count));
+    let count = page.get(start + 3..start + 5).map_or(0, short);
     let array = page.get(start + header_bytes..).unwrap_or_default();
     array.chunks_exact(2).take(count).map(short)
 }
@@ -142,7 +142,7 @@ fn value(kind: u64, rest: &mut &[u8]) -> Option<Value> {
         6 => Value::Integer(integer(take(rest, 8)?)),
         8 => Value::Integer(0),
         9 => Value::Integer(1),
-        12.. if kind % 2 == 0 => Value::Blob(take(rest, (kind - 12) / 2)?.to_vec()),
+        12.. if kind.is_multiple_of(2) => Value::Blob(take(rest, (kind - 12) / 2)?.to_vec()),
         13.. => Value::Text(String::from_utf8(take(rest, (kind - 13) / 2)?.to_vec()).ok()?),
         // We keep no fractions.
         _ => return None,
