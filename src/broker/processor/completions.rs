@@ -12,7 +12,7 @@ use super::{Pending, Processor, Refusal};
 use crate::base::ids::{ConnId, Counter, TopicHandle};
 use crate::base::{Now, Wall};
 use crate::chain;
-use crate::store::{Completion, Entry, Op, Outcome, StoreError};
+use crate::store::{Completion, Entry, Op, Outcome, StoreError, Ticket};
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::{RefuseCode, Start};
 
@@ -31,12 +31,15 @@ impl Processor {
             debug_assert!(false, "a completion of nothing that was submitted");
             return;
         };
+        if let (Pending::Read { conn, handle } | Pending::Find { conn, handle }, Err(_)) =
+            (&pending, &completion.result)
+            && !self.awaits(*conn, *handle, completion.ticket)
+        {
+            return;
+        }
         match (pending, completion.result) {
             (Pending::Message { conn, topic, publisher, counter, bytes }, result) => {
-                if let Some(seat) = self.seat_mut(conn) {
-                    seat.unanswered -= 1;
-                    seat.unanswered_bytes -= bytes;
-                }
+                self.publish_ends(conn, bytes);
                 self.message_done(topic, publisher, counter, result, now);
             }
             (Pending::Create(creation), result) => self.creation_done(*creation, result),
@@ -55,7 +58,7 @@ impl Processor {
             }
             (Pending::Find { conn, handle }, _) => self.found(completion.ticket, conn, handle, None),
             (Pending::Configure(owned, retention), result) => self.configured(owned, retention, result, now),
-            (Pending::Remove(owned), result) => self.removed(owned, result),
+            (Pending::Remove(owned), result) => self.removed(owned, result, now),
             (Pending::Forget | Pending::Note, _) => {}
             (Pending::Client(client), result) => self.client_kept(&client, &result),
             (Pending::Request(asking), result) => self.asked(*asking, result),
@@ -130,9 +133,7 @@ impl Processor {
 
     fn creation_done(&mut self, creation: Creation, result: Result<Outcome, StoreError>) {
         let Creation { conn, request, creator, name, log, durability, retention, chain } = creation;
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.changes -= 1;
-        }
+        self.change_ends(conn);
         let Ok(Outcome::Created { entries }) = result else {
             self.topics.unreserve(&name);
             self.uncount_created(&creator);
@@ -170,9 +171,7 @@ impl Processor {
 
     fn change_done(&mut self, change: Change, result: Result<Outcome, StoreError>, now: Now) {
         let Change { conn, request, topic: key, change } = change;
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.changes -= 1;
-        }
+        self.change_ends(conn);
         let Some(topic) = self.topics.topic_mut(key) else { return };
         topic.changing = false;
         topic.append_done(result.is_err());
@@ -222,6 +221,13 @@ impl Processor {
             topic.listeners(cursor.subscribed).remove(cursor.listener.0);
         }
         self.answer(id, BrokerFrame::Ended { topic: handle, code });
+    }
+
+    /// Whether a cursor still waits for this: it may have been sent elsewhere meanwhile.
+    fn awaits(&self, id: ConnId, handle: TopicHandle, ticket: Ticket) -> bool {
+        let cursor = self.seat(id).and_then(|seat| seat.cursor(handle));
+        let status = cursor.map(|cursor| &cursor.status);
+        matches!(status, Some(Status::Reading(awaited) | Status::Finding(awaited)) if *awaited == ticket)
     }
 
     /// What a cursor waited for cannot be had: nothing is served in its place.

@@ -35,6 +35,7 @@ impl Processor {
         let publishers: usize = self.topics.iter().map(|topic| topic.publishers.len()).sum();
         assert_eq!(publishers, self.publisher_count, "publishers are counted once");
         self.requests.check_invariants();
+        self.orphans.check_invariants();
         self.check_rotation_invariants();
         self.check_news_invariants();
         let coming = self.pending.values().filter(|pending| matches!(pending, Pending::Create(_))).count();

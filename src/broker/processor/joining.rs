@@ -82,9 +82,7 @@ impl Processor {
     /// The store has a request, or has no room for it.
     pub(super) fn asked(&mut self, asking: Asking, result: Result<Outcome, StoreError>) {
         let Asking { conn, request, topic: key, name, client, ask, time } = asking;
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.changes -= 1;
-        }
+        self.change_ends(conn);
         if result.is_err() {
             self.refuse(conn, request, Refusal::code(super::completions::refuse_code(&result)));
             return;

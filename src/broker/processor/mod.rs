@@ -19,6 +19,7 @@ mod listing;
 mod news;
 mod notes;
 mod open;
+mod orphans;
 mod ownership;
 mod publish;
 mod publishers;
@@ -31,6 +32,7 @@ mod topic;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use self::delegations::VerifiedDelegations;
+use self::orphans::Owed;
 use self::publishers::PublisherKey;
 use self::requests::Requests;
 use self::rotation::Rotation;
@@ -80,6 +82,7 @@ pub struct Processor {
     news: VecDeque<ConnId>,
     delegations: VerifiedDelegations,
     fetched: fetched::FetchedPool,
+    orphans: orphans::Orphans,
     pub counters: listing::Counters,
     /// The CRL that clients may fetch: its number and its DER.
     crl: Option<(u64, std::sync::Arc<[u8]>)>,
@@ -168,6 +171,7 @@ impl Processor {
             news: VecDeque::new(),
             delegations: VerifiedDelegations::default(),
             fetched: fetched::FetchedPool::default(),
+            orphans: orphans::Orphans::default(),
             counters: listing::Counters::default(),
             crl: None,
         }
@@ -199,6 +203,8 @@ impl Processor {
             }
         }
         self.staged_bytes -= seat.staged_bytes;
+        let (publishes, bytes, changes) = (seat.unanswered, seat.unanswered_bytes, seat.changes);
+        self.orphans.leave(id, seat.peer.fingerprint, Owed { publishes, bytes, changes });
         if seat.follower.is_some() {
             self.news.retain(|conn| *conn != id);
         }
@@ -213,13 +219,14 @@ impl Processor {
     }
 
     /// Whether commands of this connection may be taken: it holds no more than its share of
-    /// answers and of the store's work.
+    /// answers and of the store's work, with what its client left behind.
     pub fn wants_commands(&self, id: ConnId) -> bool {
         self.seat(id).is_some_and(|seat| {
+            let left = self.orphans.of(&seat.peer.fingerprint);
             seat.answers_bytes() < self.share(self.config.outbox_bytes_max)
-                && seat.unanswered < self.config.unanswered_publishes_max
-                && seat.unanswered_bytes < self.share(UNANSWERED_BYTES_MAX)
-                && seat.changes == 0
+                && seat.unanswered + left.publishes < self.config.unanswered_publishes_max
+                && seat.unanswered_bytes + left.bytes < self.share(UNANSWERED_BYTES_MAX)
+                && seat.changes + left.changes == 0
                 && seat.jobs.is_empty()
                 && seat.exit.is_none()
         })

@@ -75,9 +75,9 @@ impl Processor {
         found.filter(|(_, topic)| !topic.deleting).ok_or_else(|| Refusal::code(RefuseCode::NoSuchTopic))
     }
 
-    pub(super) fn removed(&mut self, owned: Owned, result: Result<Outcome, StoreError>) {
+    pub(super) fn removed(&mut self, owned: Owned, result: Result<Outcome, StoreError>, now: Now) {
         let Owned { conn, request, topic: key } = owned;
-        self.owned_ends(conn);
+        self.change_ends(conn);
         match result {
             Ok(Outcome::Removed { .. }) | Err(StoreError::NoSuchLog) => {
                 self.drop_topic(key);
@@ -88,6 +88,8 @@ impl Processor {
                     topic.deleting = false;
                 }
                 self.refuse(conn, request, Refusal::code(super::completions::refuse_code(&result)));
+                // What became too old meanwhile was left to the removal.
+                self.retain(key, now);
             }
         }
     }
@@ -100,7 +102,7 @@ impl Processor {
         now: Now,
     ) {
         let Owned { conn, request, topic: key } = owned;
-        self.owned_ends(conn);
+        self.change_ends(conn);
         let (Ok(Outcome::Configured), Some(topic)) = (&result, self.topics.topic_mut(key)) else {
             self.refuse(conn, request, Refusal::code(super::completions::refuse_code(&result)));
             return;
@@ -108,12 +110,6 @@ impl Processor {
         topic.retention = retention;
         self.answer(conn, BrokerFrame::Done { request });
         self.retain(key, now);
-    }
-
-    fn owned_ends(&mut self, conn: ConnId) {
-        if let Some(seat) = self.seat_mut(conn) {
-            seat.changes -= 1;
-        }
     }
 
     /// The log is gone: so is all that was held beside it.

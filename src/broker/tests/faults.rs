@@ -24,6 +24,8 @@ struct Ills {
     failed: bool,
     /// There is no room on disk; RAM has some.
     full: bool,
+    /// No log can be removed.
+    irremovable: bool,
     /// Nothing can be trimmed.
     untrimmable: bool,
     /// What is kept there is not what was stored.
@@ -52,6 +54,7 @@ impl Sick {
             Op::Append { .. } | Op::Create { .. } | Op::Put { .. } if ills.full && is_on_disk => {
                 Some(StoreError::Full)
             }
+            Op::Remove { .. } if ills.irremovable => Some(StoreError::Full),
             Op::Trim { .. } if ills.untrimmable => Some(StoreError::Full),
             Op::Read { from, below, .. } => {
                 ills.reads.push((*from, *below));
@@ -131,6 +134,25 @@ fn sick(tail_bytes_max: usize) -> (Harness, Rc<RefCell<Ills>>) {
 }
 
 const TAIL: usize = 1 << 20;
+
+#[test]
+fn a_topic_that_could_not_be_deleted_loses_what_is_too_old_as_before() {
+    let (mut h, ills) = sick(TAIL);
+    let retention = Retention { count: 0, bytes: 0, age_ms: 60_000 };
+    let (mut alice, _) = six_messages(&mut h, retention);
+    ills.borrow_mut().irremovable = true;
+    let before = h.listed(&mut alice, "home/x");
+    assert_eq!(before.messages, 6);
+    let left = Duration::from_millis(60_000) - h.now.wall.since(before.oldest);
+    h.advance(left - Duration::from_millis(10));
+    // Its age is reached while it is on its way out.
+    let request = alice.request();
+    let name = TopicName::parse("home/x").expect("a good name");
+    assert_eq!(brief(&h.ask(&mut alice, ClientFrame::Delete { request, name })), ["refused StorageFull"]);
+    h.advance(Duration::from_secs(1));
+    h.settle();
+    assert_eq!(h.listed(&mut alice, "home/x").messages, 0);
+}
 
 /// Alice's topic with bob in it; she has published six messages of 500 bytes, from offset 2 on.
 fn six_messages(h: &mut Harness, retention: Retention) -> (Peer, TopicHandle) {

@@ -7,9 +7,11 @@ use std::rc::Rc;
 
 use super::harness::{Harness, Peer, brief, publish};
 use crate::base::ids::{Incarnation, TopicHandle};
+use crate::base::names::TopicFilter;
 use crate::base::{Mono, Now, Wall};
 use crate::broker::BrokerConfig;
 use crate::store::{Completion, Memory, Op, Store, StoreError, Ticket};
+use crate::wire::frame::ClientFrame;
 use crate::wire::values::{Retention, Start};
 
 /// A disk, told what to do when: it has a queue, and is at its place in it.
@@ -20,6 +22,8 @@ struct Disk {
     allowed: usize,
     /// There is no room for messages.
     is_full: bool,
+    /// So many reads meet damage.
+    unreadable: usize,
     /// Whether what comes is done later, when it is allowed.
     is_slow: bool,
 }
@@ -65,6 +69,12 @@ impl Slow {
     }
 
     fn fault(&mut self, ticket: Ticket, op: &Op) -> Option<(StoreError, Option<Incarnation>)> {
+        if let Op::Read { from, .. } = op
+            && self.disk.borrow().unreadable > 0
+        {
+            self.disk.borrow_mut().unreadable -= 1;
+            return Some((StoreError::Damaged { offset: *from }, None));
+        }
         let Op::Append { log, entry } = op else { return None };
         let is_behind = self.new_from.get(log).is_some_and(|new_from| ticket < *new_from);
         if self.refused.contains(log) || is_behind {
@@ -119,6 +129,10 @@ impl Store for Slow {
 }
 
 fn slow() -> (Harness, Rc<RefCell<Disk>>) {
+    slow_with(BrokerConfig::default())
+}
+
+fn slow_with(config: BrokerConfig) -> (Harness, Rc<RefCell<Disk>>) {
     let disk = Rc::new(RefCell::new(Disk::default()));
     let store = Slow {
         memory: Memory::new(64 << 20),
@@ -130,7 +144,7 @@ fn slow() -> (Harness, Rc<RefCell<Disk>>) {
         new_from: HashMap::new(),
         now: Now { mono: Mono(0), wall: Wall(0) },
     };
-    (Harness::with(BrokerConfig::default(), Box::new(store)), disk)
+    (Harness::with(config, Box::new(store)), disk)
 }
 
 /// Lets the disk do the next `count` of what it was given.
@@ -185,6 +199,62 @@ fn what_another_sends_behind_a_failure_does_not_take_the_place_of_what_failed_wi
     say(&mut h, &mut bob, of_bob, 1);
     allow(&mut h, &disk, 100);
     assert_eq!(heard(&mut h, &mut bob), ["published 0 at 2", "published 1 at 3"]);
+}
+
+#[test]
+fn damage_ends_no_cursor_that_was_sent_elsewhere_meanwhile() {
+    let (mut h, disk) = slow_with(BrokerConfig { tail_bytes_max: 2000, ..BrokerConfig::default() });
+    let mut alice = h.connect("alice");
+    let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
+    h.name_publisher(&mut alice);
+    for counter in 0..10 {
+        h.send(&mut alice, &[publish(topic, counter, &[7; 500])], &[&[7; 500]]);
+    }
+    h.read(&mut alice);
+    let mut bob = h.connect("bob");
+    disk.borrow_mut().is_slow = true;
+    disk.borrow_mut().unreadable = 1;
+    h.subscribe(&mut bob, "home/x", Start::Earliest);
+    let request = bob.request();
+    let filter = TopicFilter::parse("home/x").expect("a good filter");
+    h.ask(&mut bob, ClientFrame::Unsubscribe { request, filter });
+    h.subscribe(&mut bob, "home/x", Start::Latest);
+    allow(&mut h, &disk, 100);
+    let told = heard(&mut h, &mut bob);
+    assert!(!told.iter().any(|frame| frame.starts_with("ended")), "{told:?}");
+}
+
+#[test]
+fn who_publishes_leaves_and_comes_again_has_no_more_under_way_than_who_stays() {
+    let (mut h, disk) = slow();
+    let mut alice = h.connect("alice");
+    let topic = h.create(&mut alice, "home/x", &["bob"], Retention::default());
+    disk.borrow_mut().is_slow = true;
+    let queued = |disk: &Rc<RefCell<Disk>>| {
+        let disk = disk.borrow();
+        let appends = disk.queue.iter().filter(|(_, op)| matches!(op, Op::Append { .. }));
+        appends.count()
+    };
+    let body = vec![7; 1 << 20];
+    for round in 0..5 {
+        h.name_publisher(&mut alice);
+        for counter in round * 8..round * 8 + 8 {
+            h.send(&mut alice, &[publish(topic, counter, &body)], &[&body]);
+        }
+        h.settle();
+        h.broker.handle_eof(alice.id, h.now);
+        h.settle();
+        alice = h.connect("alice");
+        h.open(&mut alice, "home/x", Start::RecordsOnly);
+    }
+    assert!(queued(&disk) <= 9, "{} MiB wait for the disk", queued(&disk));
+    // Once they are done she goes on, told of by nothing else.
+    allow(&mut h, &disk, 1000);
+    disk.borrow_mut().is_slow = false;
+    h.read(&mut alice);
+    h.read(&mut alice);
+    let opened = brief(&std::mem::take(&mut alice.frames));
+    assert!(opened.iter().any(|frame| frame.starts_with("topic")), "{opened:?}");
 }
 
 #[test]

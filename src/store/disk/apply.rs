@@ -121,7 +121,8 @@ impl Database {
     fn append(&mut self, ticket: Ticket, id: Incarnation, new: &NewEntry) -> Applied {
         let left = self.left_bytes();
         let log = self.touch(id).expect("the log was looked for");
-        if log.refused.is_some() {
+        // Its own failure is nobody else's: the attempt that refused it was not made.
+        if log.refused.take_if(|first| *first == ticket).is_none() && log.refused.is_some() {
             return Ok(Err(StoreError::EarlierFailed));
         }
         let mut cost = new.content.bytes();

@@ -49,6 +49,18 @@ fn a_full_disk_refuses_whole_transactions_and_recovers() {
 }
 
 #[test]
+fn what_an_attempt_refused_that_was_not_made_is_tried_again() {
+    let folder = folder();
+    let (mut store, _) = reopen(folder.path());
+    store.run(create(LOG, 1)).expect("there is room");
+    let next = Ticket(store.disk.volatiles.next_ticket);
+    // A lock of another process came between the refusal and its commit.
+    store.probe(move |database| database.logs.get_mut(&LOG).expect("it is there").refused = Some(next));
+    let results = store.run_all((0..3).map(|counter| append(LOG, counter)));
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+}
+
+#[test]
 fn after_a_failed_sync_nothing_is_stored_any_more() {
     let folder = folder();
     let (mut store, _) = reopen(folder.path());
