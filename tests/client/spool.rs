@@ -117,6 +117,30 @@ fn what_was_stored_and_not_answered_is_there_once() {
 }
 
 #[test]
+fn a_counter_that_may_be_stored_is_given_to_no_other_message() {
+    let mut town = Town::new();
+    town.topic("a");
+    let (line, spool) = (Line::to(town.port), spool(&town));
+    let sub = town.start("bob", "sub -t a");
+    let mut publisher = town.start("alice", &format!("{spool} -l -v -p {}", line.port));
+    publisher.type_in(b"0\n");
+    assert_eq!((publisher.line(), sub.line()), ("a 2".to_owned(), "0".to_owned()));
+    line.deaf_client.store(true, Ordering::SeqCst);
+    let long = "x".repeat(2000);
+    publisher.type_in(format!("{long}\n").as_bytes());
+    assert_eq!(sub.line(), long);
+    publisher.kill();
+    publisher.wait();
+    // Before it is answered, the broker comes to take less.
+    town.kill_broker();
+    fs::write(town.path("sealmqd.toml"), "[limits]\nmessage = \"1 KiB\"").expect("written");
+    town.start_broker();
+    let told = town.run("alice", &format!("{spool} -m next -v"));
+    assert!(told.out.ends_with("a 4\n") && told.err.contains("not answered"), "{told:?}");
+    assert_eq!(there(&town), format!("0\n{long}\nnext\n"));
+}
+
+#[test]
 fn what_was_sent_and_never_came_is_sent_again_under_the_key_of_then() {
     let town = Town::new();
     town.topic("a");

@@ -121,6 +121,10 @@ impl Town {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealmqd"));
         command.env_clear().env("HOME", self.path("")).stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(Stdio::null()).arg("--home").arg(self.path(""));
+        let config = self.path("sealmqd.toml");
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
         let mut child =
             command.arg("--listen").arg(format!("127.0.0.1:{}", self.port)).spawn().expect("it starts");
         let lines = lines_of(child.stdout.take().expect("it is piped"));

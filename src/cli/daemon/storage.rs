@@ -106,6 +106,10 @@ pub fn not_opened(folder: &Path, error: &OpenError) -> CliError {
         ),
         OpenError::NotOurs => CliError::other(format!("{}: {error}", folder.join(DATABASE).display()))
             .remedy("choose another folder: --data DIR"),
+        OpenError::Shared { .. } => CliError::other(error.to_string()).remedy(format!(
+            "name a folder that is not there yet, it is made for sealmqd alone: --data {}",
+            quoted(&folder.join("sealmq"))
+        )),
         OpenError::Damaged(what) => damaged(folder, what),
         OpenError::Full => full(folder),
         OpenError::Busy => CliError::other(format!("{shown}: {error}"))
@@ -239,6 +243,7 @@ mod tests {
             (OpenError::Locked { path: data.clone() }, "another sealmqd serves from"),
             (OpenError::Newer { found: 9, known: 1 }, "version 9"),
             (OpenError::NotOurs, "my data/sealmq.db"),
+            (OpenError::Shared { path: data.clone() }, "my data/sealmq'"),
             (OpenError::Full, "df -h"),
             (OpenError::File { path: data.clone(), error: io(30) }, "read-only"),
             (OpenError::File { path: data.clone(), error: io(28) }, "df -h"),

@@ -23,6 +23,10 @@ pub enum OpenError {
         known: i64,
     },
     NotOurs,
+    /// A folder that others may look into, and that is not ours alone to close.
+    Shared {
+        path: PathBuf,
+    },
     Damaged(String),
     Full,
     /// A process that is no broker keeps the database from being opened.
@@ -116,6 +120,9 @@ impl fmt::Display for OpenError {
                  it was written by a newer one"
             ),
             OpenError::NotOurs => write!(f, "the database was made by another program"),
+            OpenError::Shared { path } => {
+                write!(f, "{}: others may look into it, and there are other things in it", path.display())
+            }
             OpenError::Damaged(what) => write!(f, "the database is damaged: {what}"),
             OpenError::Full => write!(f, "the disk is full"),
             OpenError::Busy => write!(f, "another process has locked the database"),

@@ -43,7 +43,7 @@ impl Folder {
         if !path.is_dir() {
             make(path).map_err(failed(path))?;
         }
-        fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE)).map_err(failed(path))?;
+        close(path).map_err(failed(path))??;
         let lock_path = path.join(LOCK);
         let lock = open(&lock_path).map_err(failed(&lock_path))?;
         match lock.try_lock() {
@@ -218,6 +218,24 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Lets nobody else look in. A folder of other things, such as /srv, is not ours to close.
+fn close(path: &Path) -> io::Result<Result<(), OpenError>> {
+    if fs::metadata(path)?.permissions().mode() & OTHERS_MODE == 0 {
+        return Ok(Ok(()));
+    }
+    let (mut is_ours, mut is_empty) = (false, true);
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        is_ours |= name == LOCK || name == DATABASE;
+        // Of the file system itself.
+        is_empty &= name == "lost+found";
+    }
+    if !is_ours && !is_empty {
+        return Ok(Err(OpenError::Shared { path: path.to_owned() }));
+    }
+    fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE)).map(Ok)
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
@@ -232,6 +250,7 @@ fn sync(folder: &Path) -> io::Result<()> {
 
 /// Some tens of pages at a time.
 const READ_BYTES: usize = 256 * 1024;
+const OTHERS_MODE: u32 = 0o077;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const LOCK: &str = "lock";

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -29,6 +30,24 @@ mod torn;
 fn folder() -> TempDir {
     let shared = Path::new("/dev/shm");
     if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.expect("a folder can be made")
+}
+
+#[test]
+fn a_folder_of_other_things_is_not_closed() {
+    let folder = folder();
+    let mode = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("ours");
+    let is_open = || fs::metadata(folder.path()).expect("there").permissions().mode() & 0o077 != 0;
+    let other = folder.path().join("other");
+    fs::write(&other, b"").expect("made");
+    mode(0o755);
+    let refused = open(folder.path(), ROOMY).err().expect("others may look in");
+    assert!(matches!(refused, OpenError::Shared { .. }), "{refused}");
+    assert!(is_open() && fs::read_dir(folder.path()).expect("there").count() == 1, "nothing was changed");
+    mode(0o700);
+    reopen(folder.path());
+    mode(0o755);
+    reopen(folder.path());
+    assert!(!is_open(), "with a database in it, it is ours");
 }
 
 /// An engine whose flush waits until something has completed.

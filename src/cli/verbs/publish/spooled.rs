@@ -193,6 +193,11 @@ impl Spooled {
                 continue;
             }
             if message.content.len() > message_bytes_max {
+                if self.open.is_empty() && message.number < self.spool.sent() {
+                    // It may be stored since the limit was higher: its counter is nobody else's.
+                    (self.is_lost, self.is_adopted) = (true, false);
+                    continue;
+                }
                 if self.open.is_empty() {
                     self.spool.advance(&message);
                     self.refused_as_too_large(message.content.len());
