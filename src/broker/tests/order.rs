@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-use super::harness::{Harness, Peer, brief, publish};
+use super::harness::{Harness, Peer, brief, messages, publish};
 use crate::base::ids::{Incarnation, TopicHandle};
 use crate::base::names::TopicFilter;
 use crate::base::{Mono, Now, Wall};
@@ -26,6 +26,9 @@ struct Disk {
     unreadable: usize,
     /// Whether what comes is done later, when it is allowed.
     is_slow: bool,
+    /// Whether reads wait, while all else goes on; and those that do.
+    holds_reads: bool,
+    held: VecDeque<(Ticket, Op)>,
 }
 
 /// The engine in RAM behind a queue; a failure stands until it was taken, as with every engine.
@@ -49,7 +52,15 @@ impl Slow {
                 if disk.is_slow && disk.allowed == 0 {
                     return;
                 }
+                if !disk.holds_reads {
+                    let held = std::mem::take(&mut disk.held);
+                    held.into_iter().rev().for_each(|read| disk.queue.push_front(read));
+                }
                 let Some(next) = disk.queue.pop_front() else { return };
+                if disk.holds_reads && next.1.is_query() {
+                    disk.held.push_back(next);
+                    continue;
+                }
                 disk.allowed = disk.allowed.saturating_sub(1);
                 next
             };
@@ -286,4 +297,27 @@ fn a_window_that_is_sent_again_while_it_fails_is_not_stored_with_a_hole() {
     }
     allow(&mut h, &disk, 100);
     assert_eq!(heard(&mut h, &mut alice), ["published 0 at 2", "published 1 at 3", "published 2 at 4"]);
+}
+
+#[test]
+fn who_reads_a_long_past_holds_nobody_up() {
+    let (mut h, disk) = slow_with(BrokerConfig { tail_bytes_max: 4_000, ..BrokerConfig::default() });
+    let (mut alice, _, topic, _) = two_publishers(&mut h, &disk);
+    disk.borrow_mut().is_slow = false;
+    (0..100).for_each(|counter| say(&mut h, &mut alice, topic, counter));
+    let (mut live, mut late) = (h.connect("bob"), h.connect("bob"));
+    h.subscribe(&mut live, "home/x", Start::Latest);
+    disk.borrow_mut().holds_reads = true;
+    assert_eq!(messages(&h.subscribe(&mut late, "home/x", Start::Earliest)), [0; 0]);
+    heard(&mut h, &mut alice);
+    for counter in 100..110 {
+        say(&mut h, &mut alice, topic, counter);
+        assert_eq!(heard(&mut h, &mut alice).len(), 1, "the publisher is answered");
+        h.read(&mut live);
+        assert_eq!(messages(&std::mem::take(&mut live.frames)), [2 + counter], "and the live one has it");
+    }
+    assert_eq!(disk.borrow().held.len(), 1, "one read for the late one, however much comes");
+    disk.borrow_mut().holds_reads = false;
+    (0..20).for_each(|_| h.read(&mut late));
+    assert_eq!(messages(&late.frames), (2..112).collect::<Vec<u64>>());
 }
