@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::support::Town;
+use crate::support::{Running, Town};
 
 /// What lies between a client and the broker, and can swallow what either says.
 struct Line {
@@ -60,6 +60,17 @@ fn there(town: &Town) -> String {
     town.good("bob", "sub -t a -e")
 }
 
+/// Bob reads what alice publishes, she has been answered once, and no answer comes to her any more.
+fn unanswered(town: &Town) -> (Running, Running, String) {
+    let (line, spool) = (Line::to(town.port), spool(town));
+    let sub = town.start("bob", "sub -t a");
+    let mut publisher = town.start("alice", &format!("{spool} -l -v -p {}", line.port));
+    publisher.type_in(b"0\n");
+    assert_eq!((publisher.line(), sub.line()), ("a 2".to_owned(), "0".to_owned()));
+    line.deaf_client.store(true, Ordering::SeqCst);
+    (sub, publisher, spool)
+}
+
 #[test]
 fn without_a_broker_messages_wait() {
     let mut town = Town::without_broker();
@@ -100,12 +111,7 @@ fn without_a_broker_messages_wait() {
 fn what_was_stored_and_not_answered_is_there_once() {
     let town = Town::new();
     town.topic("a");
-    let (line, spool) = (Line::to(town.port), spool(&town));
-    let sub = town.start("bob", "sub -t a");
-    let mut publisher = town.start("alice", &format!("{spool} -l -v -p {}", line.port));
-    publisher.type_in(b"0\n");
-    assert_eq!((publisher.line(), sub.line()), ("a 2".to_owned(), "0".to_owned()));
-    line.deaf_client.store(true, Ordering::SeqCst);
+    let (sub, mut publisher, spool) = unanswered(&town);
     publisher.type_in(b"1\n2\n3\n");
     // They are stored; their answers are lost; then the publisher dies.
     assert_eq!([sub.line(), sub.line(), sub.line()], ["1", "2", "3"]);
@@ -120,12 +126,7 @@ fn what_was_stored_and_not_answered_is_there_once() {
 fn a_counter_that_may_be_stored_is_given_to_no_other_message() {
     let mut town = Town::new();
     town.topic("a");
-    let (line, spool) = (Line::to(town.port), spool(&town));
-    let sub = town.start("bob", "sub -t a");
-    let mut publisher = town.start("alice", &format!("{spool} -l -v -p {}", line.port));
-    publisher.type_in(b"0\n");
-    assert_eq!((publisher.line(), sub.line()), ("a 2".to_owned(), "0".to_owned()));
-    line.deaf_client.store(true, Ordering::SeqCst);
+    let (sub, mut publisher, spool) = unanswered(&town);
     let long = "x".repeat(2000);
     publisher.type_in(format!("{long}\n").as_bytes());
     assert_eq!(sub.line(), long);
@@ -207,12 +208,7 @@ fn killed_at_any_time_nothing_accepted_is_lost_or_doubled() {
 fn what_may_be_a_repeat_is_said_or_stops() {
     let mut town = Town::new();
     town.topic("a");
-    let (line, spool) = (Line::to(town.port), spool(&town));
-    let sub = town.start("bob", "sub -t a");
-    let mut publisher = town.start("alice", &format!("{spool} -l -v -p {}", line.port));
-    publisher.type_in(b"0\n");
-    assert_eq!((publisher.line(), sub.line()), ("a 2".to_owned(), "0".to_owned()));
-    line.deaf_client.store(true, Ordering::SeqCst);
+    let (sub, mut publisher, spool) = unanswered(&town);
     publisher.type_in(b"1\n");
     assert_eq!(sub.line(), "1");
     publisher.kill();

@@ -58,14 +58,20 @@ fn a_second_process_finds_it_locked() {
 const FOLDER: &str = "SEALMQ_TEST_LOCKED_FOLDER";
 const REFUSED: &str = "refused as it should be";
 
+/// An engine with an entry that soon gives a lock up, which another process has.
+fn locked_by_another(folder: &Path) -> (Waiting, rusqlite::Connection) {
+    let (mut store, _) = reopen(folder);
+    store.run_all([create(LOG, 1), append(LOG, 0)]);
+    store.probe(|database| database.connection.busy_timeout(Duration::from_millis(1)).expect("a good time"));
+    let other = rusqlite::Connection::open(folder.join("sealmq.db")).expect("it is there");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes just now");
+    (store, other)
+}
+
 #[test]
 fn a_lock_of_another_process_is_no_failure() {
     let folder = folder();
-    let (mut store, _) = reopen(folder.path());
-    store.run_all([create(LOG, 1), append(LOG, 0)]);
-    store.probe(|database| database.connection.busy_timeout(Duration::from_millis(1)).expect("a good time"));
-    let other = rusqlite::Connection::open(folder.path().join("sealmq.db")).expect("it is there");
-    other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes just now");
+    let (mut store, other) = locked_by_another(folder.path());
     let waiting = store.submit(append(LOG, 1));
     let read = Op::Read { log: LOG, from: Offset(0), below: Offset(9), bytes_max: 9, records_only: false };
     let reading = store.submit(read);
@@ -83,11 +89,7 @@ fn a_lock_of_another_process_is_no_failure() {
 #[test]
 fn an_end_does_not_wait_for_a_lock_forever() {
     let folder = folder();
-    let (mut store, _) = reopen(folder.path());
-    store.run_all([create(LOG, 1), append(LOG, 0)]);
-    store.probe(|database| database.connection.busy_timeout(Duration::from_millis(1)).expect("a good time"));
-    let other = rusqlite::Connection::open(folder.path().join("sealmq.db")).expect("it is there");
-    other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes just now");
+    let (mut store, other) = locked_by_another(folder.path());
     store.submit(append(LOG, 1));
     store.disk.flush(Now { mono: Mono(0), wall: Wall(0) });
     drop(store);
