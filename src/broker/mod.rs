@@ -78,6 +78,8 @@ pub struct Broker {
     shutting_down: bool,
     last_turn: Now,
     counters: Counters,
+    /// Bodies of the record being made; empty but for its room.
+    bodies: Vec<std::sync::Arc<[u8]>>,
     /// Of a broker that is to be caught.
     #[cfg(any(test, feature = "testing"))]
     liar: Option<Box<dyn lies::Liar>>,
@@ -127,6 +129,7 @@ impl Broker {
             shutting_down: false,
             last_turn: now,
             counters: Counters::default(),
+            bodies: Vec::new(),
             #[cfg(any(test, feature = "testing"))]
             liar: None,
         }

@@ -7,6 +7,7 @@ use super::commands::Handled;
 use super::seat::Slot;
 use super::{Means, Processor};
 use crate::base::ids::{ConnId, PublisherId};
+use crate::base::plain_hash::PlainMap;
 use crate::base::limits::DELEGATIONS_REMEMBERED_MAX;
 use crate::chain::{DELEGATION_BYTES_MAX, Delegation};
 use crate::crypto::digest::sha256;
@@ -56,7 +57,7 @@ impl Processor {
         if delegation.len() > DELEGATION_BYTES_MAX {
             return Handled::Violation("a delegation is too long");
         }
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Handled::Done };
+        let Some(seat) = self.seats.get_mut(id) else { return Handled::Done };
         let Some(place) = seat.publishers.get_mut(usize::from(slot)) else {
             return Handled::Violation("no such publisher slot");
         };
@@ -76,7 +77,7 @@ impl Processor {
             }
             self.delegations.insert(hash);
         }
-        *place = Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: HashSet::new() });
+        *place = Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: PlainMap::default() });
         Handled::Done
     }
 }

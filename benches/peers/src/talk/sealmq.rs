@@ -110,7 +110,7 @@ impl Light {
                 self.raw.extend_from_slice(&bytes);
                 self.phase = Phase::Handshake(Some(next));
             }
-            Step::Active(active, bytes) => {
+            Step::Active(active, bytes, _) => {
                 self.raw.extend_from_slice(&bytes);
                 self.phase = Phase::Session(Box::new(active.keys.into_client()));
             }
