@@ -8,7 +8,7 @@ use super::jobs::Job;
 use super::news::Follower;
 use super::topic::TopicKey;
 use crate::base::ids::{Fingerprint, PublisherId, RequestId, TopicHandle};
-use crate::base::limits::{PUBLISHER_SLOTS_MAX, READS_PER_CONNECTION_MAX};
+use crate::base::limits::READS_PER_CONNECTION_MAX;
 use crate::base::names::{Name, TopicFilter};
 use crate::base::plain_hash::PlainMap;
 use crate::crypto::cert::Certificate;
@@ -40,7 +40,8 @@ pub struct Seat {
     parked: VecDeque<TopicHandle>,
     answers: VecDeque<BrokerFrame>,
     answers_bytes: usize,
-    pub publishers: [Option<Slot>; PUBLISHER_SLOTS_MAX],
+    /// By the number that the client gave; as many as it has used.
+    pub publishers: Vec<Option<Slot>>,
     pub staged: Vec<Vec<u8>>,
     /// Certificates of recovery keys, in DER.
     pub staged_recovery: Vec<Vec<u8>>,
@@ -94,7 +95,7 @@ impl Seat {
             parked: VecDeque::new(),
             answers: VecDeque::new(),
             answers_bytes: 0,
-            publishers: [const { None }; PUBLISHER_SLOTS_MAX],
+            publishers: Vec::new(),
             staged: Vec::new(),
             staged_recovery: Vec::new(),
             staged_bytes: 0,
@@ -125,6 +126,10 @@ impl Seat {
     pub fn pop_answer(&mut self) {
         if let Some(frame) = self.answers.pop_front() {
             self.answers_bytes -= frame_bytes(&frame);
+        }
+        // Who publishes will have more of them soon; of all others an idle one holds no room for any.
+        if self.answers.is_empty() && self.published == 0 {
+            self.answers = VecDeque::new();
         }
     }
 
