@@ -26,7 +26,7 @@ use sealmq::wire::handshake::LENGTH_BYTES;
 use sealmq::wire::values::{Durability, Retention, Start};
 
 /// What the loop reads of one connection in one turn.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 256 * 1024;
 /// Chunks of one write.
 const SLICES: usize = 256;
 

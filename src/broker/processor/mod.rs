@@ -263,17 +263,21 @@ impl Processor {
         self.expire_requests(now, EXPIRED_REQUESTS_PER_TURN);
         let sweeping = self.sweep_topics();
         let telling = self.tell_news();
-        if self.unflushed || self.store.poll_timeout().is_some_and(|at| at <= now.mono) {
-            self.unflushed = false;
-            self.store.flush(now);
-        }
-        for _ in 0..COMPLETIONS_PER_TURN {
-            match self.store.poll() {
-                Some(completion) => self.complete(completion, now),
-                None => return self.unflushed || sweeping || telling || !self.news.is_empty(),
+        let mut completions_left = COMPLETIONS_PER_TURN;
+        // A completion may submit something, a trim as a rule: that goes at once, not in a turn of its own.
+        for _ in 0..FLUSHES_PER_TURN {
+            if self.unflushed || self.store.poll_timeout().is_some_and(|at| at <= now.mono) {
+                self.unflushed = false;
+                self.store.flush(now);
+            }
+            while completions_left > 0 {
+                let Some(completion) = self.store.poll() else { break };
+                self.complete(completion, now);
+                completions_left -= 1;
             }
         }
-        true
+        let is_left = self.unflushed || completions_left == 0;
+        is_left || sweeping || telling || !self.news.is_empty()
     }
 
     /// When [`Processor::turn`] is to be called at the latest.
@@ -346,3 +350,4 @@ impl Processor {
 const EXPIRED_REQUESTS_PER_TURN: usize = 64;
 /// The store's completions that one turn takes: some 500 us of answers.
 const COMPLETIONS_PER_TURN: usize = 2048;
+const FLUSHES_PER_TURN: usize = 2;
