@@ -7,13 +7,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use sealmq::base::transmit::Transmit;
-use stage::Stage;
+use stage::{KEPT, Stage};
 
-/// The system's, with the calls of each thread counted.
+/// The system's, with each thread's calls counted, and the bytes that it holds.
 struct Counting;
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
+    static HELD: Cell<i64> = const { Cell::new(0) };
 }
 
 // SAFETY: everything is passed on to the system's allocator as it came; counting touches no memory but a
@@ -21,17 +22,20 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.set(CALLS.get() + 1);
+        HELD.set(HELD.get() + layout.size() as i64);
         // SAFETY: as our caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.set(HELD.get() - layout.size() as i64);
         // SAFETY: as our caller promises.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         CALLS.set(CALLS.get() + 1);
+        HELD.set(HELD.get() + size as i64 - layout.size() as i64);
         // SAFETY: as our caller promises.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -42,11 +46,11 @@ static ALLOCATOR: Counting = Counting;
 
 /// Bytes of a body: what a message of 64 B comes to.
 const BODY: usize = 281;
-/// What a topic keeps as a rule, and a little more: from then on each message is one for another.
-const WARM_UP: usize = 10_240;
-const MESSAGES: usize = 2_048;
+/// Until all that grows has grown.
+const WARM_UP: usize = 3 * KEPT as usize;
+const MESSAGES: usize = 1024;
 
-/// Allocations of the broker for each message, once all that grows has grown.
+/// Allocations of the broker for each message.
 fn allocations(subscribers: usize, batch: usize) -> f64 {
     let mut stage = Stage::new();
     let (mut author, _readers) = stage.author(subscribers);
@@ -62,6 +66,26 @@ fn allocations(subscribers: usize, batch: usize) -> f64 {
         }
     }
     calls as f64 / MESSAGES as f64
+}
+
+/// Bytes that a broker holds with so many idle sessions of one client.
+fn held(sessions: usize) -> i64 {
+    let mut stage = Stage::new();
+    let peers = stage.connect("alice", sessions);
+    let before = HELD.get();
+    drop(stage);
+    let held = before - HELD.get();
+    drop(peers);
+    held
+}
+
+/// Its keys take two thirds of it: AES in the library has room for the schedules of both its ways.
+#[test]
+fn an_idle_session_holds_little() {
+    // Powers of two, so that tables are as full at one as at the other.
+    let each = (held(64) - held(32)) / 32;
+    println!("{each} bytes");
+    assert!(each <= 3600, "{each} bytes for an idle session");
 }
 
 /// A body and its entry in the log are what is kept. A record costs a few more, however many it holds.

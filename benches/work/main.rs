@@ -1,13 +1,13 @@
 //! Fixed work for a broker core, to be counted in instructions: `scripts/instructions.sh`.
 //!
-//! Not a benchmark of time: everything is in one process, without sockets, and seeded. What is the
-//! broker's stands in one function, which the script has callgrind count.
+//! Not a benchmark of time: everything is in one process, without sockets, and seeded. What is counted
+//! stands in one function, which the script tells callgrind of.
 
 mod stage;
 
 use sealmq::base::transmit::Transmit;
 
-use self::stage::{Stage, pieces};
+use self::stage::Stage;
 
 /// Bytes of the sealed bodies of messages of 64 B, 100 B and 1 KiB.
 const BODY_64: usize = 281;
@@ -23,7 +23,9 @@ fn main() {
         Some("one-single") => fan(1, 256, 1, BODY_100),
         Some("fifty-100") => fan(50, 512, 32, BODY_100),
         Some("connect-100") => connect(100),
-        _ => println!("one of: one-64, one-1k, one-single, fifty-100, connect-100; see scripts/instructions.sh"),
+        _ => println!(
+            "one of: one-64, one-1k, one-single, fifty-100, connect-100; see scripts/instructions.sh"
+        ),
     }
 }
 
@@ -35,9 +37,9 @@ fn fan(subscribers: usize, messages: usize, batch: usize, len: usize) {
         (0..messages / batch).map(|_| author.record(&mut stage, batch, len)).collect();
     let mut out = Transmit::new();
     let mut written = 0;
-    for piece in records.iter().flat_map(|record| pieces(std::slice::from_ref(record))) {
+    for record in &records {
         stage.advance(1);
-        stage.serve(&[(author.peer.id, &piece)], &mut out, &mut |_, bytes| written += bytes.len());
+        stage.serve(&[(author.peer.id, record)], &mut out, &mut |_, bytes| written += bytes.len());
     }
     assert!(written > subscribers * messages * len, "every message went to every subscriber");
     println!("units {}", subscribers * messages);
@@ -46,6 +48,7 @@ fn fan(subscribers: usize, messages: usize, batch: usize, len: usize) {
 /// So many clients at once, from their hellos to their Welcome.
 fn connect(clients: usize) {
     let mut stage = Stage::new();
+    stage.counts_all = true;
     stage.connect("alice", clients);
     println!("units {clients}");
 }

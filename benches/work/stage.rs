@@ -1,7 +1,7 @@
 //! A broker core in memory and clients made of the session layer alone, for work that is counted.
 //!
-//! All that the broker does stands in [`Stage::serve`], so that a counter can be on there and off for
-//! the rest. Bodies are bytes of the right length: a broker cannot tell.
+//! What the broker does to be counted stands in [`Stage::serve`], so that a counter can be on there and
+//! off for the rest. Bodies are bytes of the right length: a broker cannot tell.
 
 use std::io::IoSlice;
 
@@ -25,15 +25,17 @@ use sealmq::wire::frame::{BrokerFrame, ClientFrame};
 use sealmq::wire::handshake::LENGTH_BYTES;
 use sealmq::wire::values::{Durability, Retention, Start};
 
-/// What the loop reads of one connection in one turn.
-const READ_BYTES: usize = 256 * 1024;
+/// Messages that a topic keeps: from then on each is one for another.
+pub const KEPT: u64 = 1024;
 /// Chunks of one write.
 const SLICES: usize = 256;
 
 pub struct Stage {
-    pub world: World,
+    world: World,
     broker: Broker,
-    pub now: Now,
+    now: Now,
+    /// Whether handshakes and set-up are part of what is counted.
+    pub counts_all: bool,
     entropy: Seeded,
 }
 
@@ -68,13 +70,22 @@ impl Stage {
         let (trust, store) = (world.trust.clone(), Box::new(Memory::new(1 << 30)));
         let broker =
             Broker::new(BrokerConfig::default(), identity, trust, store, Box::new(Seeded::new(3)), now);
-        Stage { world, broker, now, entropy: Seeded::new(4) }
+        Stage { world, broker, now, counts_all: false, entropy: Seeded::new(4) }
     }
 
-    /// One turn of the broker's loop with what came for it; `keep` what it writes. Nothing else here is
-    /// the broker's work.
+    /// What the broker does when this has come for it; `keep` takes what it writes.
     #[inline(never)]
-    pub fn serve(&mut self, came: &[(ConnId, &[u8])], out: &mut Transmit, keep: &mut dyn FnMut(ConnId, &[u8])) {
+    pub fn serve(
+        &mut self,
+        came: &[(ConnId, &[u8])],
+        out: &mut Transmit,
+        keep: &mut dyn FnMut(ConnId, &[u8]),
+    ) {
+        self.work(came, out, keep);
+    }
+
+    /// The same where it is not to be counted.
+    fn work(&mut self, came: &[(ConnId, &[u8])], out: &mut Transmit, keep: &mut dyn FnMut(ConnId, &[u8])) {
         for (id, bytes) in came {
             self.broker.handle_bytes(*id, bytes, self.now);
         }
@@ -110,10 +121,14 @@ impl Stage {
         self.advance(20);
         let mut written: Vec<Written> = Vec::new();
         let came: Vec<(ConnId, &[u8])> = came.iter().map(|(id, bytes)| (*id, &bytes[..])).collect();
-        self.serve(&came, &mut Transmit::new(), &mut |id, bytes| match written.last_mut() {
+        let mut keep = |id: ConnId, bytes: &[u8]| match written.last_mut() {
             Some((last, all)) if *last == id => all.extend_from_slice(bytes),
             _ => written.push((id, bytes.to_vec())),
-        });
+        };
+        match self.counts_all {
+            true => self.serve(&came, &mut Transmit::new(), &mut keep),
+            false => self.work(&came, &mut Transmit::new(), &mut keep),
+        }
         written
     }
 
@@ -203,9 +218,9 @@ impl Stage {
         let recipients = delta.recipients().expect("good members");
         let wraps: Vec<Vec<u8>> = recipients.iter().map(|to| to.0.repeat(8)).collect();
         let delta = delta.sign(&wraps, &peer.key, &mut self.entropy).expect("a good record");
-        let (durability, retention) = (Durability::Memory, Retention::default());
-        let create =
-            ClientFrame::Create { request, name: topic, durability, retention, genesis, delta };
+        let retention = Retention { count: KEPT, ..Retention::default() };
+        let durability = Durability::Memory;
+        let create = ClientFrame::Create { request, name: topic, durability, retention, genesis, delta };
         self.ask(&mut peer, &[ClientFrame::Wraps { wraps }, create]);
         let handle = peer.frames.iter().find_map(|frame| match frame {
             BrokerFrame::Topic { topic, .. } => Some(*topic),
@@ -270,9 +285,4 @@ impl Peer {
             self.held.drain(..LENGTH_BYTES + len);
         }
     }
-}
-
-/// Records as a socket hands them over: one after the other, in pieces of what one read brings.
-pub fn pieces(records: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    records.concat().chunks(READ_BYTES).map(<[u8]>::to_vec).collect()
 }

@@ -7,8 +7,8 @@ use super::commands::Handled;
 use super::seat::Slot;
 use super::{Means, Processor};
 use crate::base::ids::{ConnId, PublisherId};
-use crate::base::plain_hash::PlainMap;
 use crate::base::limits::{DELEGATIONS_REMEMBERED_MAX, PUBLISHER_SLOTS_MAX};
+use crate::base::plain_hash::PlainMap;
 use crate::chain::{DELEGATION_BYTES_MAX, Delegation};
 use crate::crypto::digest::sha256;
 use crate::session::budget::RsaCost;
@@ -81,7 +81,8 @@ impl Processor {
         if seat.publishers.len() <= place {
             seat.publishers.resize_with(place + 1, || None);
         }
-        seat.publishers[place] = Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: PlainMap::default() });
+        seat.publishers[place] =
+            Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: PlainMap::default() });
         Handled::Done
     }
 }

@@ -51,11 +51,7 @@ enum Turn {
 impl<'a> Outgoing<'a> {
     /// Frames go behind what `frames` already holds; the bodies that follow the token, in frame
     /// order, into `bodies`, which is empty.
-    pub fn new(
-        frames: &'a mut Vec<u8>,
-        bodies: &'a mut Vec<Arc<[u8]>>,
-        seal_bodies: bool,
-    ) -> Outgoing<'a> {
+    pub fn new(frames: &'a mut Vec<u8>, bodies: &'a mut Vec<Arc<[u8]>>, seal_bodies: bool) -> Outgoing<'a> {
         let start = frames.len();
         Outgoing { frames, start, bodies, bodies_len: 0, bodies_soft: OUTBOX_BYTES_MAX, seal_bodies }
     }

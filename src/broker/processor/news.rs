@@ -4,11 +4,11 @@
 //! than one that does. What it is told is judged when it is told: who is no admin any more hears
 //! nothing, and what is settled meanwhile is left out.
 
+use super::Processor;
 use super::joining::may_change;
 use super::requests::RequestNumber;
 use super::rotation::DueNumber;
 use super::topic::TopicKey;
-use super::Processor;
 use crate::base::ids::ConnId;
 use crate::wire::frame::BrokerFrame;
 

@@ -27,8 +27,7 @@ impl Processor {
     /// Opens a topic for a member, or says where an open one stands.
     pub(super) fn open_topic(&mut self, id: ConnId, key: TopicKey, opening: Opening) -> Result<(), Refusal> {
         let limit = self.config.cursors_per_connection_max;
-        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), self.seats.get_mut(id))
-        else {
+        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), self.seats.get_mut(id)) else {
             return Err(Refusal::code(RefuseCode::NoSuchTopic));
         };
         let wants_messages = opening.start != Start::RecordsOnly;
@@ -119,8 +118,7 @@ impl Processor {
     /// Lets a cursor begin at `floor` that waited for the store to find its place, and tells
     /// all who asked.
     pub(super) fn end_find(&mut self, id: ConnId, handle: TopicHandle, floor: Offset) {
-        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle))
-        else {
+        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle)) else {
             return;
         };
         if !matches!(cursor.status, Status::Finding(_)) {
@@ -160,8 +158,7 @@ impl Processor {
 
     /// Moves a cursor between its topic's subscribers and openers.
     pub(super) fn set_subscribed(&mut self, id: ConnId, handle: TopicHandle, subscribed: bool) {
-        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle))
-        else {
+        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle)) else {
             return;
         };
         let Some(topic) = self.topics.topic_mut(cursor.topic) else { return };
@@ -174,8 +171,7 @@ impl Processor {
 
     /// A cursor that is no longer at rest is not woken by the next entry.
     fn stop_waiting(&mut self, id: ConnId, handle: TopicHandle) {
-        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle))
-        else {
+        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle)) else {
             return;
         };
         if let Some(topic) = self.topics.topic_mut(cursor.topic) {

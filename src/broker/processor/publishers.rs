@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::base::Wall;
 use crate::base::ids::{ConnId, Counter, Fingerprint, Offset, PublisherId};
-use crate::base::plain_hash::PlainMap;
 use crate::base::limits::{PUBLISHER_MEMORY, UNANSWERED_PUBLISHES_MAX};
+use crate::base::plain_hash::PlainMap;
 use crate::store::{Run, Sender, StoredPublisher};
 use crate::wire::values::RefuseCode;
 
@@ -329,7 +329,10 @@ mod tests {
             assert_eq!(stored(&mut publishers, offset), [waiter(1)]);
         }
         for (counter, offset) in [(0, 5), (1, 6), (2, 9), (3, 10)] {
-            assert_eq!(publishers.judge(Some(0), Counter(counter), waiter(1)), Verdict::Stored(Offset(offset)));
+            assert_eq!(
+                publishers.judge(Some(0), Counter(counter), waiter(1)),
+                Verdict::Stored(Offset(offset))
+            );
         }
         assert_eq!(
             publishers.judge(Some(0), Counter(5), waiter(1)),
@@ -366,9 +369,15 @@ mod tests {
             stored(&mut publishers, 2 * i);
         }
         assert!(publishers.by_number[&0].runs.len() as u64 <= REMEMBERED + 1);
-        assert_eq!(publishers.judge(Some(0), Counter(0), waiter(1)), Verdict::Refuse(RefuseCode::Forgotten, 0));
+        assert_eq!(
+            publishers.judge(Some(0), Counter(0), waiter(1)),
+            Verdict::Refuse(RefuseCode::Forgotten, 0)
+        );
         let recent = 3 * REMEMBERED - REMEMBERED / 2;
-        assert_eq!(publishers.judge(Some(0), Counter(recent), waiter(1)), Verdict::Stored(Offset(2 * recent)));
+        assert_eq!(
+            publishers.judge(Some(0), Counter(recent), waiter(1)),
+            Verdict::Stored(Offset(2 * recent))
+        );
     }
 
     #[test]

@@ -148,7 +148,11 @@ impl Processor {
         let mut ages = Vec::with_capacity(self.publisher_count);
         for key in topics {
             let Some(topic) = self.topics.topic(*key) else { continue };
-            ages.extend(topic.publishers.ages().map(|(number, seen)| PublisherAge { seen, topic: *key, number }));
+            ages.extend(topic.publishers.ages().map(|(number, seen)| PublisherAge {
+                seen,
+                topic: *key,
+                number,
+            }));
         }
         ages.sort_by_key(|age| age.seen);
         self.publisher_ages = ages.into();

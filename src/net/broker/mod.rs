@@ -35,9 +35,9 @@ pub use watch::Watch;
 
 use super::Clock;
 use crate::base::ids::ConnId;
+use crate::base::transmit::Transmit;
 use crate::base::{Mono, Now};
 use crate::broker::{Broker, BrokerEvent};
-use crate::base::transmit::Transmit;
 use closing::Closing;
 use signals::{Request, Signals};
 use socket::{Received, Sent, Socket, Sockets};
