@@ -101,9 +101,6 @@ pub const REQUEST_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 pub const RECOVERY_CERTIFICATES_MAX: usize = 8;
 /// Publisher ids that one session may speak of.
 pub const PUBLISHER_SLOTS_MAX: usize = 16;
-/// Bytes that are read from one connection at a time while there is room for input: some hundred small
-/// messages.
-pub const READ_BYTES_MAX: usize = 256 * 1024;
 /// Publishes of one connection that are not answered yet.
 pub const UNANSWERED_PUBLISHES_MAX: usize = 1024;
 

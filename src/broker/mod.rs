@@ -41,8 +41,7 @@ use self::spares::Spares;
 use self::timers::Timers;
 use crate::base::ids::ConnId;
 use crate::base::limits::{
-    CLOCK_SKEW, INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, READ_BYTES_MAX, RECORD_BODIES_BYTES_MAX,
-    TOKEN_BYTES_MAX,
+    CLOCK_SKEW, INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 use crate::base::{Entropy, Mono, Now};
 use crate::crypto::cert::{CertFault, Role, Trust};
@@ -253,7 +252,6 @@ impl Broker {
             Some(connection) if self.shutting_down || !connection.wants_read() => 0,
             None => 0,
             Some(connection) if connection.inbox.is_granted() => RECORD_BODIES_BYTES_MAX,
-            Some(_) if self.input_room() >= INBOX_POOL_BYTES_MAX / 2 => READ_BYTES_MAX,
             Some(_) if self.input_room() >= TOKEN_BYTES_MAX => TOKEN_BYTES_MAX,
             Some(connection) => INBOX_FREE_BYTES.saturating_sub(connection.held_bytes()),
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::connection::Connection;
-use crate::base::limits::READ_BYTES_MAX;
+use crate::base::limits::TOKEN_BYTES_MAX;
 use crate::wire::frame::ClientFrame;
 
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub struct Spares {
 /// Of each kind; connections that have input at the same time beyond these allocate.
 const KEPT_MAX: usize = 4;
 /// A read's worth, and what was there before.
-const BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
+const BUFFER_BYTES_MAX: usize = 3 * TOKEN_BYTES_MAX;
 /// Frames and bodies of a full token.
 const QUEUE_LEN_MAX: usize = 2048;
 

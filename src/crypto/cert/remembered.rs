@@ -25,7 +25,7 @@ impl Remembered {
     pub fn find(&self, der: &[u8], role: Role) -> Option<Certificate> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let facts = table.by_hash.get(&sha256(der))?.upgrade()?;
-        (facts.role == role && *facts.der == *der).then(|| Certificate(facts))
+        (facts.role == role && *facts.der == *der).then_some(Certificate(facts))
     }
 
     pub fn insert(&self, certificate: &Certificate) {

@@ -45,9 +45,8 @@ use token::Source;
 
 /// Connections accepted in one tick.
 const ACCEPTS_PER_TICK: usize = 64;
-/// Bytes read from one connection in a tick, and the size of the buffer that all share: each tick costs a
-/// write to the publisher and one to each subscriber, however much it is for.
-const READ_BYTES: usize = crate::base::limits::READ_BYTES_MAX;
+/// Bytes read from one connection in a tick, and the size of the buffer that all share.
+const READ_BYTES: usize = 64 * 1024;
 /// Bytes read from all connections in a tick; the rest have their turn in the next.
 const READ_BYTES_PER_TICK: usize = 1024 * 1024;
 /// Bytes written to one connection in a tick, and to all.
