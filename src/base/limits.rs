@@ -85,6 +85,9 @@ pub const PUBLISHER_MEMORY: Duration = Duration::from_secs(24 * 3600);
 pub const PUBLISHERS_MAX: usize = 262_144;
 /// Hashes of delegations that need not be verified again, some 96 bytes each.
 pub const DELEGATIONS_REMEMBERED_MAX: usize = 16_384;
+/// Certificates that need not be held against the profile again: as many as there are known clients, some
+/// 400 bytes each beside what whoever holds them has.
+pub const CERTIFICATES_REMEMBERED_MAX: usize = 16_384;
 /// Requests to join one topic, of one client, and in all: each its signed bytes (900 at most), two
 /// topic names and some 250 bytes of places in tables.
 pub const REQUESTS_PER_TOPIC_MAX: usize = 256;

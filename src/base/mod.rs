@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod ids;
 pub mod limits;
 pub mod names;
+pub mod plain_hash;
 pub mod time;
 pub mod transmit;
 

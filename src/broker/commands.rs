@@ -46,6 +46,9 @@ impl Broker {
             let mut share = COMMANDS_PER_CONNECTION.min(quota);
             let before = share;
             let pause = self.run_connection(id, &mut share, now);
+            if let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) {
+                self.spares.take_back(connection);
+            }
             quota -= (before - share).max(1).min(quota);
             match pause {
                 Pause::Share => self.enqueue(id),
@@ -130,24 +133,21 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|c| c.id == id) else {
             return Some(Pause::Over);
         };
+        self.spares.lend_queues(connection);
         let State::Active(live) = &mut connection.state else { return Some(Pause::Over) };
         let opened = match connection.inbox.next_record(&mut live.opener, scan_bodies, room) {
             Ok(Progress::NeedsBytes) => return Some(Pause::Idle),
             Ok(Progress::NeedsRoom(_)) => return Some(Pause::NoRoom),
             Ok(Progress::Record(record)) => {
                 connection.partial_since = None;
-                ClientFrame::decode_all(record.frames)
-                    .map(|frames| (frames, record.bodies))
+                connection.bodies.extend(record.bodies);
+                ClientFrame::decode_into(record.frames, &mut connection.frames)
                     .map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         };
         match opened {
-            Ok((frames, bodies)) => {
-                connection.frames.extend(frames);
-                connection.bodies.extend(bodies);
-                None
-            }
+            Ok(()) => None,
             Err(why) => {
                 self.violation(id, why, now);
                 Some(Pause::Over)

@@ -252,7 +252,7 @@ impl Broker {
         let seat = Peer {
             name: peer.name().clone(),
             fingerprint: peer.fingerprint(),
-            certificate: std::sync::Arc::from(peer.der()),
+            certificate: peer.shared_der(),
             verified: peer,
         };
         self.processor.join(id, seat);

@@ -49,19 +49,21 @@ pub(super) fn retell(
     to: &Fingerprint,
     buffer: &mut Vec<u8>,
     start: usize,
-    bodies: Vec<Arc<[u8]>>,
-) -> Vec<Arc<[u8]>> {
+    bodies: &mut Vec<Arc<[u8]>>,
+) {
     let frames = BrokerFrame::decode_all(&buffer[start..]).expect("the broker's own frames");
     buffer.truncate(start);
-    let (mut bodies, mut told) = (bodies.into_iter(), Vec::new());
+    let mut told = Vec::new();
+    let mut true_ones = bodies.drain(..);
     for frame in frames {
-        let body = if is_beside(&frame) { bodies.next() } else { None };
+        let body = if is_beside(&frame) { true_ones.next() } else { None };
         for Said { frame, body } in liar.lie(to, Said { frame, body }) {
             frame.encode(buffer);
             told.extend(body);
         }
     }
-    told
+    drop(true_ones);
+    *bodies = told;
 }
 
 fn is_beside(frame: &BrokerFrame) -> bool {

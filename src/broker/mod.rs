@@ -19,6 +19,7 @@ pub mod lies;
 mod output;
 mod processor;
 mod report;
+mod spares;
 mod timers;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use self::admission::Admission;
 use self::connection::{Connection, State};
 use self::processor::Processor;
 use self::report::Counters;
+use self::spares::Spares;
 use self::timers::Timers;
 use crate::base::ids::ConnId;
 use crate::base::limits::{INBOX_FREE_BYTES, INBOX_POOL_BYTES_MAX, RECORD_BODIES_BYTES_MAX, TOKEN_BYTES_MAX};
@@ -76,6 +78,9 @@ pub struct Broker {
     shutting_down: bool,
     last_turn: Now,
     counters: Counters,
+    spares: Spares,
+    /// Bodies of the record being made; empty but for its room.
+    bodies: Vec<std::sync::Arc<[u8]>>,
     /// Of a broker that is to be caught.
     #[cfg(any(test, feature = "testing"))]
     liar: Option<Box<dyn lies::Liar>>,
@@ -125,6 +130,8 @@ impl Broker {
             shutting_down: false,
             last_turn: now,
             counters: Counters::default(),
+            spares: Spares::default(),
+            bodies: Vec::new(),
             #[cfg(any(test, feature = "testing"))]
             liar: None,
         }
@@ -181,7 +188,10 @@ impl Broker {
         if connection.closing.is_some() || matches!(connection.state, State::Ended) {
             return;
         }
-        connection.inbox.push(bytes);
+        if let Some(connection) = self.connections.get_mut(id.slot as usize) {
+            self.spares.lend_buffer(connection);
+            connection.inbox.push(bytes);
+        }
         self.count_input(id);
         self.enqueue(id);
     }

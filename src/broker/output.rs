@@ -16,7 +16,7 @@ impl Broker {
         let before = out.len();
         let Some(connection) = self.connection_mut(id) else { return false };
         if !connection.greeting.is_empty() {
-            out.push(std::mem::take(&mut connection.greeting));
+            out.push(&std::mem::take(&mut connection.greeting));
             if matches!(connection.state, State::Ended) {
                 self.bury(id);
             }
@@ -42,11 +42,11 @@ impl Broker {
             self.processor.woke_for_nothing(id);
             return;
         }
-        let mut buffer = Vec::new();
-        let start = live.sealer.begin(&mut buffer);
+        let buffer = out.open();
+        let start = live.sealer.begin(buffer);
         #[cfg(any(test, feature = "testing"))]
         let frames_start = buffer.len();
-        let mut outgoing = Outgoing::new(&mut buffer, seal_bodies);
+        let mut outgoing = Outgoing::new(buffer, &mut self.bodies, seal_bodies);
         let closes = connection.closing.take();
         match &closes {
             Some((code, text)) => {
@@ -55,21 +55,17 @@ impl Broker {
             }
             None => self.processor.fill(id, &mut outgoing),
         }
-        let is_empty = outgoing.is_empty();
-        let bodies = outgoing.into_bodies();
-        if is_empty {
+        if outgoing.is_empty() {
             return;
         }
         #[cfg(any(test, feature = "testing"))]
-        let bodies = match &mut self.liar {
-            Some(liar) => {
-                super::lies::retell(&mut **liar, &live.peer.fingerprint(), &mut buffer, frames_start, bodies)
-            }
-            None => bodies,
-        };
-        live.sealer.finish(&mut buffer, start, now.wall, &random_array(&mut *self.entropy));
-        out.push(buffer);
-        bodies.into_iter().for_each(|body| out.push_shared(body));
+        if let Some(liar) = &mut self.liar {
+            let peer = live.peer.fingerprint();
+            super::lies::retell(&mut **liar, &peer, buffer, frames_start, &mut self.bodies);
+        }
+        live.sealer.finish(buffer, start, now.wall, &random_array(&mut *self.entropy));
+        out.commit();
+        self.bodies.drain(..).for_each(|body| out.push_shared(body));
         self.counters.records += 1;
         if closes.is_some() {
             connection.state = State::Ended;

@@ -150,7 +150,7 @@ impl Client {
     pub fn poll_transmit(&mut self, now: Now, out: &mut Transmit) -> bool {
         self.now = now;
         if !self.raw.is_empty() {
-            out.push(std::mem::take(&mut self.raw));
+            out.push(&std::mem::take(&mut self.raw));
             return true;
         }
         let Phase::Active(session) = &mut self.phase else { return false };
@@ -159,12 +159,12 @@ impl Client {
         }
         session.asks.stamp_pings(now.mono);
         session.spoke = now.mono;
-        let mut bytes = Vec::new();
-        let start = session.sealer.begin(&mut bytes);
-        let room = Sealer::room(&bytes, &start);
-        let bodies = self.outbox.fill(&mut bytes, room);
-        session.sealer.finish(&mut bytes, start, now.wall, &random_array(&mut *self.entropy));
-        out.push(bytes);
+        let bytes = out.open();
+        let start = session.sealer.begin(bytes);
+        let room = Sealer::room(bytes, &start);
+        let bodies = self.outbox.fill(bytes, room);
+        session.sealer.finish(bytes, start, now.wall, &random_array(&mut *self.entropy));
+        out.commit();
         bodies.into_iter().for_each(|body| out.push_shared(body));
         true
     }

@@ -25,6 +25,8 @@ pub struct Inbox {
     start: usize,
     /// The record whose token is open and whose bodies are coming.
     pending: Option<Pending>,
+    /// Whether `buf` is to be given back by [`Inbox::give_back`].
+    is_lent: bool,
     failed: bool,
 }
 
@@ -74,7 +76,7 @@ struct Pending {
     mismatch: bool,
 }
 
-/// Capacity that an empty inbox keeps: a small record fits, ten thousand of them are 5 MiB.
+/// Capacity that an empty inbox keeps, if nobody takes it back: a small record fits.
 const KEPT_BYTES: usize = 512;
 /// Capacity from which on a mostly empty buffer is made smaller.
 const LARGE_BYTES: usize = 4096;
@@ -100,6 +102,30 @@ impl Inbox {
         }
         self.buf.reserve_exact(bytes.len());
         self.buf.extend_from_slice(bytes);
+    }
+
+    /// Whether bytes would come into a buffer of its own.
+    pub fn wants_buffer(&self) -> bool {
+        !self.is_lent && self.pending.is_none() && !self.failed
+    }
+
+    /// Takes a buffer to be used until [`Inbox::give_back`], if [`Inbox::wants_buffer`].
+    pub fn lend(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        buffer.extend_from_slice(&self.buf[self.start..]);
+        (self.buf, self.start, self.is_lent) = (buffer, 0, true);
+    }
+
+    /// Gives back a buffer of which nothing or little is needed any more, lent or not.
+    pub fn give_back(&mut self) -> Option<Vec<u8>> {
+        let left = self.buf.len() - self.start;
+        let is_large = self.buf.capacity() > LARGE_BYTES && self.buf.capacity() / 4 > left;
+        if self.pending.is_some() || self.buf.capacity() == 0 || (left > 0 && !is_large) {
+            return None;
+        }
+        let rest = self.buf[self.start..].to_vec();
+        (self.start, self.is_lent) = (0, false);
+        Some(std::mem::replace(&mut self.buf, rest))
     }
 
     /// Whether a handshake message is whole, so that its price can be asked for before it is taken.
@@ -259,6 +285,9 @@ impl Inbox {
 
     /// Gives memory back when little or nothing is left in it.
     fn settle(&mut self) {
+        if self.is_lent {
+            return;
+        }
         let left = self.buf.len() - self.start;
         if left == 0 && self.buf.capacity() > KEPT_BYTES {
             (self.buf, self.start) = (Vec::new(), 0);
@@ -275,6 +304,14 @@ impl Pending {
         let mut left = bytes;
         while let Some(body) = self.refs.get(self.bodies.len()).filter(|_| !self.mismatch) {
             let len = body.len as usize;
+            if self.current.is_none() && left.len() >= len {
+                // All of it is there: hashed and copied once, in one piece.
+                let (whole, later) = left.split_at(len);
+                self.mismatch = Sha256::digest(whole)[..] != body.sha256;
+                self.bodies.push(Arc::from(whole));
+                left = later;
+                continue;
+            }
             let (buffer, filled, hash) =
                 self.current.get_or_insert_with(|| (std::iter::repeat_n(0, len).collect(), 0, Sha256::new()));
             let (now, later) = left.split_at(left.len().min(len - *filled));

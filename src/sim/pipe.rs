@@ -177,7 +177,7 @@ mod tests {
 
     fn sent(bytes: &[u8]) -> Transmit {
         let mut out = Transmit::new();
-        out.push(bytes.to_vec());
+        out.push(bytes);
         out
     }
 

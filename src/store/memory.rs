@@ -4,12 +4,13 @@
 //! that a broker on this engine waits as it does on one with a disk. With
 //! [`Memory::with_delay`] they take several flushes, which a simulation wants.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use self::log::Log;
 use super::{Completion, LogSettings, NewEntry, Op, Outcome, Store, StoreError, Ticket};
 use crate::base::ids::Incarnation;
+use crate::base::plain_hash::PlainMap;
 use crate::base::{Mono, Now};
 
 pub(super) mod log;
@@ -18,7 +19,7 @@ pub(super) mod log;
 pub struct Memory {
     bytes_max: u64,
     used_bytes: u64,
-    logs: HashMap<Incarnation, Log>,
+    logs: PlainMap<Incarnation, Log>,
     next_ticket: u64,
     submitted: VecDeque<Pending>,
     done: VecDeque<Done>,
@@ -54,7 +55,7 @@ impl Memory {
         Memory {
             bytes_max,
             used_bytes: 0,
-            logs: HashMap::new(),
+            logs: PlainMap::default(),
             next_ticket: 0,
             submitted: VecDeque::new(),
             done: VecDeque::new(),
@@ -175,10 +176,11 @@ impl Store for Memory {
         self.flushed_at = now.mono;
         self.fresh = false;
         let mut held: HashSet<Incarnation> = HashSet::new();
-        for mut pending in std::mem::take(&mut self.submitted) {
+        for _ in 0..self.submitted.len() {
+            let Some(mut pending) = self.submitted.pop_front() else { return };
             let log = pending.op.log();
             let is_query = pending.op.is_query();
-            let waits = log.is_some_and(|log| held.contains(&log));
+            let waits = !held.is_empty() && log.is_some_and(|log| held.contains(&log));
             if pending.flushes_left == 0 && (is_query || !waits) {
                 self.run(pending.ticket, pending.op);
                 continue;

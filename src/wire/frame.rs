@@ -63,12 +63,21 @@ macro_rules! frames {
             }
 
             /// All frames of a record's plaintext.
-            pub fn decode_all(mut plaintext: &[u8]) -> Result<Vec<$name>, WireError> {
+            pub fn decode_all(plaintext: &[u8]) -> Result<Vec<$name>, WireError> {
                 let mut frames = Vec::new();
-                while let Some(raw) = RawFrame::split_off(&mut plaintext)? {
-                    frames.push($name::decode(raw.kind, raw.payload)?);
-                }
+                $name::decode_into(plaintext, &mut frames)?;
                 Ok(frames)
+            }
+
+            /// The same into `frames`; after an error what is there is not all.
+            pub fn decode_into(
+                mut plaintext: &[u8],
+                frames: &mut impl Extend<$name>,
+            ) -> Result<(), WireError> {
+                while let Some(raw) = RawFrame::split_off(&mut plaintext)? {
+                    frames.extend(Some($name::decode(raw.kind, raw.payload)?));
+                }
+                Ok(())
             }
         }
     };

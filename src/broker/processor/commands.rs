@@ -184,7 +184,7 @@ impl Processor {
 
     /// Takes what a connection has staged.
     pub(super) fn take_staged(&mut self, id: ConnId) -> Staged {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Staged::default() };
+        let Some(seat) = self.seats.get_mut(id) else { return Staged::default() };
         self.staged_bytes -= std::mem::take(&mut seat.staged_bytes);
         Staged {
             wraps: std::mem::take(&mut seat.staged),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::create::{Change, Creation};
 use super::cursor::Status;
 use super::open::Opening;
-use super::publishers::PublisherKey;
 use super::topic::{Topic, TopicKey};
 use super::{Pending, Processor, Refusal};
 use crate::base::ids::{ConnId, Counter, TopicHandle};
@@ -18,14 +17,14 @@ use crate::wire::values::{RefuseCode, Start};
 
 impl Processor {
     pub(super) fn complete(&mut self, completion: Completion, now: Now) {
-        let pending = self.pending.get(&completion.ticket);
-        let is_query = matches!(pending, Some(Pending::Read { .. } | Pending::Find { .. }));
-        if matches!(completion.result, Err(StoreError::Failed(_)))
-            && (!is_query || self.store.failure().is_some())
-        {
-            // Nobody knows what is stored now, and nobody is told anything: whoever waits, waits
-            // until the process ends, as it must.
-            return;
+        if matches!(completion.result, Err(StoreError::Failed(_))) {
+            let pending = self.pending.get(&completion.ticket);
+            let is_query = matches!(pending, Some(Pending::Read { .. } | Pending::Find { .. }));
+            if !is_query || self.store.failure().is_some() {
+                // Nobody knows what is stored now, and nobody is told anything: whoever waits, waits
+                // until the process ends, as it must.
+                return;
+            }
         }
         let Some(pending) = self.pending.remove(&completion.ticket) else {
             debug_assert!(false, "a completion of nothing that was submitted");
@@ -70,20 +69,25 @@ impl Processor {
     fn message_done(
         &mut self,
         key: TopicKey,
-        publisher: PublisherKey,
+        publisher: u32,
         counter: Counter,
         result: Result<Outcome, StoreError>,
         now: Now,
     ) {
         let Some(topic) = self.topics.topic_mut(key) else { return };
         topic.append_done(result.is_err());
-        let (waiters, answer) = match &result {
+        let mut waiters = std::mem::take(&mut self.waiters);
+        let answer = match &result {
             Ok(Outcome::Appended { entry }) => {
-                (topic.publishers.stored(&publisher, entry.offset), Ok(entry.offset))
+                topic.publishers.stored(publisher, entry.offset, &mut waiters);
+                Ok(entry.offset)
             }
-            Ok(_) | Err(_) => (topic.publishers.failed(&publisher), Err(refuse_code(&result))),
+            Ok(_) | Err(_) => {
+                topic.publishers.failed(publisher, &mut waiters);
+                Err(refuse_code(&result))
+            }
         };
-        for waiter in waiters {
+        for waiter in waiters.drain(..) {
             let Some(handle) = self.seat(waiter.conn).and_then(|seat| seat.handle_of(key)) else { continue };
             let (slot, topic) = (waiter.slot, handle);
             self.answer(
@@ -94,6 +98,7 @@ impl Processor {
                 },
             );
         }
+        self.waiters = waiters;
         if let Ok(Outcome::Appended { entry }) = result {
             self.entry_stored(key, entry, now);
         } else {
@@ -119,7 +124,7 @@ impl Processor {
             if !std::mem::take(&mut listener.waiting) {
                 continue;
             }
-            let Some(seat) = super::seat_of(&mut self.seats, listener.conn) else { continue };
+            let Some(seat) = self.seats.get_mut(listener.conn) else { continue };
             seat.ready.push_back(listener.handle);
             if let Some(cursor) = seat.cursor_mut(listener.handle) {
                 cursor.status = Status::Ready;

@@ -7,7 +7,8 @@ use super::commands::Handled;
 use super::seat::Slot;
 use super::{Means, Processor};
 use crate::base::ids::{ConnId, PublisherId};
-use crate::base::limits::DELEGATIONS_REMEMBERED_MAX;
+use crate::base::limits::{DELEGATIONS_REMEMBERED_MAX, PUBLISHER_SLOTS_MAX};
+use crate::base::plain_hash::PlainMap;
 use crate::chain::{DELEGATION_BYTES_MAX, Delegation};
 use crate::crypto::digest::sha256;
 use crate::session::budget::RsaCost;
@@ -56,10 +57,11 @@ impl Processor {
         if delegation.len() > DELEGATION_BYTES_MAX {
             return Handled::Violation("a delegation is too long");
         }
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Handled::Done };
-        let Some(place) = seat.publishers.get_mut(usize::from(slot)) else {
+        let Some(seat) = self.seats.get_mut(id) else { return Handled::Done };
+        let place = usize::from(slot);
+        if place >= PUBLISHER_SLOTS_MAX {
             return Handled::Violation("no such publisher slot");
-        };
+        }
         let key = seat.peer.verified.public_key();
         let is_own = Delegation::parse(&delegation)
             .is_ok_and(|said| said.sender == key.fingerprint() && said.publisher == publisher);
@@ -76,7 +78,11 @@ impl Processor {
             }
             self.delegations.insert(hash);
         }
-        *place = Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: HashSet::new() });
+        if seat.publishers.len() <= place {
+            seat.publishers.resize_with(place + 1, || None);
+        }
+        seat.publishers[place] =
+            Some(Slot { id: publisher, delegation: Arc::from(delegation), used_in: PlainMap::default() });
         Handled::Done
     }
 }

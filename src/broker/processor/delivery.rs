@@ -17,7 +17,7 @@ pub struct Outgoing<'a> {
     frames: &'a mut Vec<u8>,
     /// Where the frames begin in `frames`.
     start: usize,
-    bodies: Vec<Arc<[u8]>>,
+    bodies: &'a mut Vec<Arc<[u8]>>,
     bodies_len: usize,
     /// Bytes of bodies after which the record goes out; one alone may be larger.
     bodies_soft: usize,
@@ -49,26 +49,15 @@ enum Turn {
 }
 
 impl<'a> Outgoing<'a> {
-    /// Frames go behind what `frames` already holds.
-    pub fn new(frames: &'a mut Vec<u8>, seal_bodies: bool) -> Outgoing<'a> {
+    /// Frames go behind what `frames` already holds; the bodies that follow the token, in frame
+    /// order, into `bodies`, which is empty.
+    pub fn new(frames: &'a mut Vec<u8>, bodies: &'a mut Vec<Arc<[u8]>>, seal_bodies: bool) -> Outgoing<'a> {
         let start = frames.len();
-        Outgoing {
-            frames,
-            start,
-            bodies: Vec::new(),
-            bodies_len: 0,
-            bodies_soft: OUTBOX_BYTES_MAX,
-            seal_bodies,
-        }
+        Outgoing { frames, start, bodies, bodies_len: 0, bodies_soft: OUTBOX_BYTES_MAX, seal_bodies }
     }
 
     pub fn is_empty(&self) -> bool {
         self.frames.len() == self.start
-    }
-
-    /// The bodies that follow the token, in frame order.
-    pub fn into_bodies(self) -> Vec<Arc<[u8]>> {
-        self.bodies
     }
 
     /// Appends a frame if there is room for it.
@@ -105,7 +94,7 @@ impl Processor {
     /// Puts answers and then entries of the connection's cursors, in turn, into a record.
     pub fn fill(&mut self, id: ConnId, out: &mut Outgoing<'_>) {
         out.bodies_soft = self.share(OUTBOX_BYTES_MAX);
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         seat.woken = false;
         while let Some(frame) = seat.next_answer() {
             if !out.push(frame) {
@@ -137,7 +126,7 @@ impl Processor {
     }
 
     fn cursor_turn(&mut self, id: ConnId, handle: TopicHandle, out: &mut Outgoing<'_>) -> Turn {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Turn::Wait };
+        let Some(seat) = self.seats.get_mut(id) else { return Turn::Wait };
         let me = seat.peer.fingerprint;
         let Some(cursor) = seat.cursor_mut(handle) else { return Turn::Wait };
         let Some(topic) = self.topics.topic_mut(cursor.topic) else { return Turn::Wait };
@@ -156,7 +145,7 @@ impl Processor {
 
     fn read_for(&mut self, id: ConnId, handle: TopicHandle, from: Offset, below: Offset, records_only: bool) {
         let bytes_max = self.share(READ_BYTES);
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let may_read = seat.take_read(handle);
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         if !may_read {
@@ -180,7 +169,7 @@ impl Processor {
         entries: Vec<Arc<Entry>>,
         next: Offset,
     ) {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         // The cursor may have been sent elsewhere meanwhile.
         if !matches!(cursor.status, Status::Reading(waited) if waited == ticket) {

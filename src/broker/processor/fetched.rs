@@ -60,7 +60,7 @@ impl Processor {
         // One is left at least: the newest, which is to be sent now.
         while self.fetched.bytes() > FETCHED_BYTES_MAX && self.fetched.order.len() > 1 {
             let Some((id, handle, read)) = self.fetched.order.pop_front() else { return };
-            let seat = super::seat_of(&mut self.seats, id);
+            let seat = self.seats.get_mut(id);
             let Some(cursor) = seat.and_then(|seat| seat.cursor_mut(handle)) else { continue };
             if matches!(&cursor.status, Status::Fetched(held) if held.read == read) {
                 cursor.status = Status::Ready;
@@ -69,8 +69,7 @@ impl Processor {
         if self.fetched.order.len() > 2 * self.fetched.tidied_len + 1024 {
             let seats = &self.seats;
             self.fetched.order.retain(|(id, handle, read)| {
-                let seat = seats.get(&id.slot).filter(|(owner, _)| owner == id);
-                let cursor = seat.and_then(|(_, seat)| seat.cursor(*handle));
+                let cursor = seats.get(*id).and_then(|seat| seat.cursor(*handle));
                 cursor.is_some_and(|c| matches!(&c.status, Status::Fetched(held) if held.read == *read))
             });
             self.fetched.tidied_len = self.fetched.order.len();

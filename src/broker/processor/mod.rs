@@ -27,20 +27,22 @@ mod requests;
 mod restore;
 mod rotation;
 mod seat;
+mod seats;
 mod topic;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use self::delegations::VerifiedDelegations;
 use self::orphans::Owed;
-use self::publishers::PublisherKey;
 use self::requests::Requests;
 use self::rotation::Rotation;
+use self::seats::Seats;
 use self::topic::{TopicKey, TopicTable};
 use super::clients::KnownClients;
 use super::config::BrokerConfig;
 use crate::base::ids::{ConnId, Counter, Fingerprint, Incarnation, RequestId, TopicHandle};
 use crate::base::limits::{SHARE_BYTES_MIN, SHARED_POOL_BYTES, UNANSWERED_BYTES_MAX};
+use crate::base::plain_hash::PlainMap;
 use crate::base::{Entropy, Now, Wall};
 use crate::crypto::cert::Trust;
 use crate::session::budget::RsaBudget;
@@ -59,11 +61,12 @@ pub struct Processor {
     pub clients: KnownClients,
     store: Box<dyn Store>,
     topics: TopicTable,
-    /// By slot of the connection.
-    seats: HashMap<u32, (ConnId, Box<Seat>)>,
+    seats: Seats,
     by_client: HashMap<Fingerprint, Vec<ConnId>>,
     /// What the store is doing, and for whom.
-    pending: HashMap<Ticket, Pending>,
+    pending: PlainMap<Ticket, Pending>,
+    /// Who is to be told of one completion; empty but for its room.
+    waiters: Vec<publishers::Waiter>,
     /// Whether something was submitted since the store was last flushed.
     unflushed: bool,
     /// Connections whose driver is to be told that there is output.
@@ -94,7 +97,8 @@ enum Pending {
     Message {
         conn: ConnId,
         topic: TopicKey,
-        publisher: PublisherKey,
+        /// The sender's number.
+        publisher: u32,
         counter: Counter,
         bytes: usize,
     },
@@ -156,9 +160,10 @@ impl Processor {
             clients: KnownClients::new(config.known_clients_max),
             config,
             store,
-            seats: HashMap::new(),
+            seats: Seats::default(),
             by_client: HashMap::new(),
-            pending: HashMap::new(),
+            pending: PlainMap::default(),
+            waiters: Vec::new(),
             unflushed: false,
             wakes: VecDeque::new(),
             ages: BTreeSet::new(),
@@ -180,15 +185,12 @@ impl Processor {
     /// A connection has become Active.
     pub fn join(&mut self, id: ConnId, peer: Peer) {
         self.by_client.entry(peer.fingerprint).or_default().push(id);
-        self.seats.insert(id.slot, (id, Box::new(Seat::new(peer))));
+        self.seats.insert(id, Seat::new(peer));
     }
 
     /// A connection is gone. What it has published and the store has accepted stays.
     pub fn leave(&mut self, id: ConnId, now: Now) {
-        if self.seat(id).is_none() {
-            return;
-        }
-        let Some((_, seat)) = self.seats.remove(&id.slot) else { return };
+        let Some(seat) = self.seats.remove(id) else { return };
         self.clients.saw(&seat.peer.fingerprint, now.wall);
         self.keep_client(&seat.peer.fingerprint);
         if let Some(conns) = self.by_client.get_mut(&seat.peer.fingerprint) {
@@ -211,11 +213,11 @@ impl Processor {
     }
 
     pub fn seat(&self, id: ConnId) -> Option<&Seat> {
-        self.seats.get(&id.slot).filter(|(owner, _)| *owner == id).map(|(_, seat)| &**seat)
+        self.seats.get(id)
     }
 
     fn seat_mut(&mut self, id: ConnId) -> Option<&mut Seat> {
-        seat_of(&mut self.seats, id)
+        self.seats.get_mut(id)
     }
 
     /// Whether commands of this connection may be taken: it holds no more than its share of
@@ -223,9 +225,9 @@ impl Processor {
     pub fn wants_commands(&self, id: ConnId) -> bool {
         self.seat(id).is_some_and(|seat| {
             let left = self.orphans.of(&seat.peer.fingerprint);
-            seat.answers_bytes() < self.share(self.config.outbox_bytes_max)
+            self.is_within_share(seat.answers_bytes(), self.config.outbox_bytes_max)
                 && seat.unanswered + left.publishes < self.config.unanswered_publishes_max
-                && seat.unanswered_bytes + left.bytes < self.share(UNANSWERED_BYTES_MAX)
+                && self.is_within_share(seat.unanswered_bytes + left.bytes, UNANSWERED_BYTES_MAX)
                 && seat.changes + left.changes == 0
                 && seat.jobs.is_empty()
                 && seat.exit.is_none()
@@ -236,6 +238,12 @@ impl Processor {
     /// more they are.
     fn share(&self, most: usize) -> usize {
         (SHARED_POOL_BYTES / self.seats.len().max(1)).clamp(SHARE_BYTES_MIN.min(most), most)
+    }
+
+    /// Whether `bytes` are less than one connection's share of at most `most`.
+    fn is_within_share(&self, bytes: usize, most: usize) -> bool {
+        // No share is smaller than that, so that there is nothing to divide as a rule.
+        bytes < SHARE_BYTES_MIN.min(most) || bytes < self.share(most)
     }
 
     pub fn has_output(&self, id: ConnId) -> bool {
@@ -262,17 +270,21 @@ impl Processor {
         self.expire_requests(now, EXPIRED_REQUESTS_PER_TURN);
         let sweeping = self.sweep_topics();
         let telling = self.tell_news();
-        if self.unflushed || self.store.poll_timeout().is_some_and(|at| at <= now.mono) {
-            self.unflushed = false;
-            self.store.flush(now);
-        }
-        for _ in 0..COMPLETIONS_PER_TURN {
-            match self.store.poll() {
-                Some(completion) => self.complete(completion, now),
-                None => return self.unflushed || sweeping || telling || !self.news.is_empty(),
+        let mut completions_left = COMPLETIONS_PER_TURN;
+        // A completion may submit something, a trim as a rule: that goes at once, not in a turn of its own.
+        for _ in 0..FLUSHES_PER_TURN {
+            if self.unflushed || self.store.poll_timeout().is_some_and(|at| at <= now.mono) {
+                self.unflushed = false;
+                self.store.flush(now);
+            }
+            while completions_left > 0 {
+                let Some(completion) = self.store.poll() else { break };
+                self.complete(completion, now);
+                completions_left -= 1;
             }
         }
-        true
+        let is_left = self.unflushed || completions_left == 0;
+        is_left || sweeping || telling || !self.news.is_empty()
     }
 
     /// When [`Processor::turn`] is to be called at the latest.
@@ -292,7 +304,7 @@ impl Processor {
         self.crl = crl;
         if let (true, Some((number, _))) = (newer, &self.crl) {
             let number = *number;
-            let everyone: Vec<ConnId> = self.seats.values().map(|(id, _)| *id).collect();
+            let everyone: Vec<ConnId> = self.seats.iter().map(|(id, _)| id).collect();
             for id in everyone {
                 self.answer(id, BrokerFrame::CrlChanged { number });
             }
@@ -327,7 +339,7 @@ impl Processor {
     }
 
     fn wake(&mut self, id: ConnId) {
-        if let Some(seat) = seat_of(&mut self.seats, id)
+        if let Some(seat) = self.seats.get_mut(id)
             && !seat.woken
         {
             seat.woken = true;
@@ -341,12 +353,8 @@ impl Processor {
     }
 }
 
-/// A seat while other parts of the processor are in use.
-fn seat_of(seats: &mut HashMap<u32, (ConnId, Box<Seat>)>, id: ConnId) -> Option<&mut Seat> {
-    seats.get_mut(&id.slot).filter(|(owner, _)| *owner == id).map(|(_, seat)| &mut **seat)
-}
-
 /// Requests that one turn forgets because of their age.
 const EXPIRED_REQUESTS_PER_TURN: usize = 64;
 /// The store's completions that one turn takes: some 500 us of answers.
 const COMPLETIONS_PER_TURN: usize = 2048;
+const FLUSHES_PER_TURN: usize = 2;

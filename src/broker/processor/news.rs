@@ -4,11 +4,11 @@
 //! than one that does. What it is told is judged when it is told: who is no admin any more hears
 //! nothing, and what is settled meanwhile is left out.
 
+use super::Processor;
 use super::joining::may_change;
 use super::requests::RequestNumber;
 use super::rotation::DueNumber;
 use super::topic::TopicKey;
-use super::{Processor, seat_of};
 use crate::base::ids::ConnId;
 use crate::wire::frame::BrokerFrame;
 
@@ -49,7 +49,7 @@ impl Processor {
         let mine = topic.chain.members().keys().filter(|who| may_change(topic, who));
         let conns = mine.filter_map(|who| self.by_client.get(who)).flatten();
         for id in conns {
-            let Some(follower) = seat_of(&mut self.seats, *id).and_then(|seat| seat.follower.as_mut()) else {
+            let Some(follower) = self.seats.get_mut(*id).and_then(|seat| seat.follower.as_mut()) else {
                 continue;
             };
             if follower.state == State::Idle {
@@ -62,7 +62,7 @@ impl Processor {
     /// Lets a follower go on that has read what it was told.
     pub(super) fn resume_follower(&mut self, id: ConnId) {
         let max = self.share(self.config.outbox_bytes_max);
-        let Some(seat) = seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let has_room = seat.answers_bytes() < max;
         if let Some(follower) = &mut seat.follower
             && follower.state == State::Held
@@ -100,7 +100,7 @@ impl Processor {
 
     /// Moves a follower one place on and tells it what is there; false at the end.
     fn tell_next(&mut self, id: ConnId) -> bool {
-        let Some(seat) = seat_of(&mut self.seats, id) else { return false };
+        let Some(seat) = self.seats.get_mut(id) else { return false };
         let me = seat.peer.fingerprint;
         let Some(follower) = &mut seat.follower else { return false };
         let (key, request) = if let Some((number, key)) = self.rotation.next_from(follower.due) {
@@ -129,8 +129,8 @@ impl Processor {
     /// # Panics
     /// If a follower is not where its state says.
     pub(super) fn check_news_invariants(&self) {
-        for (id, seat) in self.seats.values() {
-            let queued = self.news.iter().filter(|other| *other == id).count();
+        for (id, seat) in self.seats.iter() {
+            let queued = self.news.iter().filter(|other| **other == id).count();
             let is_queued = seat.follower.as_ref().is_some_and(|f| f.state == State::Queued);
             assert_eq!(queued, usize::from(is_queued), "a follower is queued once if it is to be told");
             if seat.follower.as_ref().is_some_and(|f| f.state == State::Held) {

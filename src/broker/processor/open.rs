@@ -27,8 +27,7 @@ impl Processor {
     /// Opens a topic for a member, or says where an open one stands.
     pub(super) fn open_topic(&mut self, id: ConnId, key: TopicKey, opening: Opening) -> Result<(), Refusal> {
         let limit = self.config.cursors_per_connection_max;
-        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), super::seat_of(&mut self.seats, id))
-        else {
+        let (Some(topic), Some(seat)) = (self.topics.topic_mut(key), self.seats.get_mut(id)) else {
             return Err(Refusal::code(RefuseCode::NoSuchTopic));
         };
         let wants_messages = opening.start != Start::RecordsOnly;
@@ -73,7 +72,7 @@ impl Processor {
         request: RequestId,
         notice: Notice,
     ) {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         let Some(topic) = self.topics.topic(cursor.topic) else { return };
         cursor.begin(floor, topic.end);
@@ -90,7 +89,7 @@ impl Processor {
     }
 
     fn ask_where(&mut self, id: ConnId, handle: TopicHandle, request: RequestId, what: Find) {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let Some(cursor) = seat.cursor_mut(handle) else { return };
         let log = cursor.topic.log;
         let was_queued = cursor.is_queued();
@@ -119,8 +118,7 @@ impl Processor {
     /// Lets a cursor begin at `floor` that waited for the store to find its place, and tells
     /// all who asked.
     pub(super) fn end_find(&mut self, id: ConnId, handle: TopicHandle, floor: Offset) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
-        else {
+        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle)) else {
             return;
         };
         if !matches!(cursor.status, Status::Finding(_)) {
@@ -141,7 +139,7 @@ impl Processor {
 
     /// Tells the client under which handle a topic is open, and where it begins and ends.
     fn announce(&mut self, id: ConnId, handle: TopicHandle, request: RequestId, notice: Notice) {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let Some(cursor) = seat.cursor(handle) else { return };
         let Some(topic) = self.topics.topic(cursor.topic) else { return };
         let start = if !cursor.subscribed { topic.end } else { cursor.place() };
@@ -160,8 +158,7 @@ impl Processor {
 
     /// Moves a cursor between its topic's subscribers and openers.
     pub(super) fn set_subscribed(&mut self, id: ConnId, handle: TopicHandle, subscribed: bool) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
-        else {
+        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle)) else {
             return;
         };
         let Some(topic) = self.topics.topic_mut(cursor.topic) else { return };
@@ -174,8 +171,7 @@ impl Processor {
 
     /// A cursor that is no longer at rest is not woken by the next entry.
     fn stop_waiting(&mut self, id: ConnId, handle: TopicHandle) {
-        let Some(cursor) = super::seat_of(&mut self.seats, id).and_then(|seat| seat.cursor_mut(handle))
-        else {
+        let Some(cursor) = self.seats.get_mut(id).and_then(|seat| seat.cursor_mut(handle)) else {
             return;
         };
         if let Some(topic) = self.topics.topic_mut(cursor.topic) {

@@ -149,7 +149,7 @@ impl Processor {
     fn forget_uses(&mut self, id: ConnId, key: TopicKey) {
         let Some(seat) = self.seat_mut(id) else { return };
         for slot in seat.publishers.iter_mut().flatten() {
-            slot.used_in.retain(|(topic, _)| *topic != key);
+            slot.used_in.remove(&key);
         }
     }
 }

@@ -46,19 +46,25 @@ impl Processor {
         let Incoming { slot, topic: handle, epoch, counter, body, sha256 } = incoming;
         let unknown = (RefuseCode::UnknownHandle, 0);
         let body_bytes_max = self.config.message_bytes_max + (BODY_BYTES_MAX - MESSAGE_BYTES_MAX);
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return Ok(()) };
+        let Some(seat) = self.seats.get_mut(id) else { return Ok(()) };
         let key = seat.cursor(handle).ok_or(unknown)?.topic;
         let client = seat.peer.fingerprint;
-        let publisher = PublisherKey { client, id: seat.slot_mut(slot).ok_or(unknown)?.id };
+        let used = seat.slot_mut(slot).ok_or(unknown)?;
         let topic = self.topics.topic_mut(key).ok_or((RefuseCode::Deleted, 0))?;
+        // The number that it had the last time, unless it was forgotten since.
+        let remembered = used.used_in.get(&key).copied().filter(|number| topic.publishers.knows(*number));
+        let publisher = match remembered {
+            None => topic.publishers.number_of(&PublisherKey { client, id: used.id }),
+            some => some,
+        };
         if topic.deleting {
             return Err((RefuseCode::Deleted, 0));
         }
         // What is counted on its way is not what will be stored.
-        if topic.failing > 0 && !topic.publishers.has_stored(&publisher, counter) {
+        if topic.failing > 0 && !topic.publishers.has_stored(publisher, counter) {
             return Err((RefuseCode::Busy, BUSY_MS));
         }
-        match topic.publishers.judge(&publisher, counter, Waiter { conn: id, slot }) {
+        match topic.publishers.judge(publisher, counter, Waiter { conn: id, slot }) {
             Verdict::Accept => {}
             Verdict::Pending => {
                 self.counters.repeats += 1;
@@ -87,7 +93,7 @@ impl Processor {
         if epoch != newest {
             return Err((RefuseCode::EpochChanged, newest.0.into()));
         }
-        if !topic.publishers.knows(&publisher) && self.publisher_count >= PUBLISHERS_MAX {
+        if publisher.is_none() && self.publisher_count >= PUBLISHERS_MAX {
             return Err((RefuseCode::Limit, PUBLISHERS_MAX as u64));
         }
         self.submit_message(id, slot, key, publisher, epoch, counter, body, sha256, now);
@@ -100,42 +106,33 @@ impl Processor {
         id: ConnId,
         slot: u16,
         key: TopicKey,
-        publisher: PublisherKey,
+        publisher: Option<u32>,
         epoch: Epoch,
         counter: Counter,
         body: Arc<[u8]>,
         sha256: [u8; 32],
         now: Now,
     ) {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let Some(topic) = self.topics.topic_mut(key) else { return };
-        let Some(used) = seat.slot_mut(slot) else { return };
-        let delegation = Arc::clone(&used.delegation);
-        used.used_in.insert((key, publisher));
-        let mut is_new = false;
-        if !topic.publishers.knows(&publisher) {
-            let peer = &seat.peer;
-            topic.publishers.add(publisher, now.wall, |number| Sender {
+        let Some(used) = seat.publishers.get_mut(usize::from(slot)).and_then(Option::as_mut) else { return };
+        let (publisher_id, delegation, peer) = (used.id, &used.delegation, &seat.peer);
+        let publisher = publisher.unwrap_or_else(|| {
+            let number = topic.publishers.add(now.wall, |number| Sender {
                 number,
-                publisher: publisher.id,
+                publisher: publisher_id,
                 fingerprint: peer.fingerprint,
                 name: peer.name.clone(),
-                delegation,
+                delegation: Arc::clone(delegation),
                 certificate: Arc::clone(&peer.certificate),
             });
             self.publisher_count += 1;
-            is_new = true;
-        }
-        let Some(sender) = topic.publishers.sender(&publisher).map(Arc::clone) else { return };
-        if is_new {
-            self.publisher_ages.push_back(PublisherAge {
-                seen: now.wall,
-                topic: key,
-                publisher,
-                number: sender.number,
-            });
-        }
-        topic.publishers.sent_to_store(&publisher, Waiter { conn: id, slot }, now.wall);
+            self.publisher_ages.push_back(PublisherAge { seen: now.wall, topic: key, number });
+            number
+        });
+        used.used_in.insert(key, publisher);
+        let waiter = Waiter { conn: id, slot };
+        let Some(sender) = topic.publishers.sent_to_store(publisher, waiter, now.wall) else { return };
         topic.appending += 1;
         seat.unanswered += 1;
         seat.unanswered_bytes += body.len();
@@ -152,12 +149,10 @@ impl Processor {
 
     /// Forgets the publisher ids of a client that has said it will not use them again.
     pub fn forget_publishers(&mut self, id: ConnId) {
-        let Some(seat) = super::seat_of(&mut self.seats, id) else { return };
+        let Some(seat) = self.seats.get_mut(id) else { return };
         let slots = std::mem::take(&mut seat.publishers);
-        for (key, publisher) in slots.into_iter().flatten().flat_map(|slot| slot.used_in) {
-            if let Some(topic) = self.topics.topic_mut(key)
-                && let Some(number) = topic.publishers.forget(&publisher)
-            {
+        for (key, number) in slots.into_iter().flatten().flat_map(|slot| slot.used_in) {
+            if self.topics.topic_mut(key).is_some_and(|topic| topic.publishers.forget(number)) {
                 self.has_forgotten(key, number);
             }
         }
@@ -188,7 +183,7 @@ impl Processor {
             }
             self.publisher_ages.pop_front();
             let Some(topic) = self.topics.topic_mut(age.topic) else { continue };
-            match topic.publishers.expire(&age.publisher, age.number, now.wall) {
+            match topic.publishers.expire(age.number, now.wall) {
                 Expiry::Unknown => {}
                 Expiry::Forgotten => self.has_forgotten(age.topic, age.number),
                 Expiry::Live(seen) => self.publisher_ages.push_back(PublisherAge { seen, ..age }),
@@ -203,7 +198,6 @@ pub struct PublisherAge {
     /// At or before its last publish.
     pub seen: Wall,
     pub topic: TopicKey,
-    pub publisher: PublisherKey,
     pub number: u32,
 }
 

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use crate::base::Wall;
 use crate::base::ids::{ConnId, Counter, Fingerprint, Offset, PublisherId};
 use crate::base::limits::{PUBLISHER_MEMORY, UNANSWERED_PUBLISHES_MAX};
+use crate::base::plain_hash::PlainMap;
 use crate::store::{Run, Sender, StoredPublisher};
 use crate::wire::values::RefuseCode;
 
-/// The publishers of one topic.
+/// The publishers of one topic. Each has a number that no other had or gets.
 #[derive(Default)]
 pub struct Publishers {
-    by_id: HashMap<PublisherKey, Publisher>,
+    /// Peers choose these keys, so that their hash is keyed; a number is all that is needed from then on.
+    numbers: HashMap<PublisherKey, u32>,
+    by_number: PlainMap<u32, Publisher>,
     next_number: u32,
 }
 
@@ -47,8 +50,10 @@ pub struct Publisher {
     pub sender: Arc<Sender>,
     /// The counter that is stored next.
     stored: Counter,
-    /// Those on their way, from `stored` on, with who waits for them.
-    pending: VecDeque<Vec<Waiter>>,
+    /// Who waits for each of those on their way, from `stored` on.
+    pending: VecDeque<Waiter>,
+    /// Others who sent one of those again.
+    repeats: Vec<(Counter, Waiter)>,
     /// Offsets of the last counters stored.
     runs: VecDeque<Run>,
     last_publish: Wall,
@@ -60,15 +65,15 @@ const REMEMBERED: u64 = 2 * UNANSWERED_PUBLISHES_MAX as u64;
 
 impl Publishers {
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.by_number.len()
     }
 
-    pub fn knows(&self, key: &PublisherKey) -> bool {
-        self.by_id.contains_key(key)
+    pub fn number_of(&self, key: &PublisherKey) -> Option<u32> {
+        self.numbers.get(key).copied()
     }
 
-    pub fn sender(&self, key: &PublisherKey) -> Option<&Arc<Sender>> {
-        self.by_id.get(key).map(|p| &p.sender)
+    pub fn knows(&self, number: u32) -> bool {
+        self.by_number.contains_key(&number)
     }
 
     /// The publishers that a log remembers at a start, of which no sender has had a number from
@@ -79,7 +84,8 @@ impl Publishers {
         next_number: u32,
     ) -> Result<(Publishers, Vec<u32>), &'static str> {
         stored.sort_by_key(|publisher| publisher.sender.number);
-        let mut by_id: HashMap<_, Publisher> = HashMap::with_capacity(stored.len());
+        let mut numbers = HashMap::with_capacity(stored.len());
+        let mut by_number = PlainMap::default();
         let mut outlived = Vec::new();
         for StoredPublisher { sender, next, last_publish, runs } in stored {
             if sender.number >= next_number {
@@ -87,27 +93,36 @@ impl Publishers {
             }
             let key = PublisherKey { client: sender.fingerprint, id: sender.publisher };
             let runs = restore_runs(runs, next)?;
-            let (stored, pending) = (next, VecDeque::new());
-            let publisher = Publisher { sender, stored, pending, runs, last_publish };
-            let before = by_id.insert(key, publisher);
-            outlived.extend(before.map(|before| before.sender.number));
+            let number = sender.number;
+            let (stored, pending, repeats) = (next, VecDeque::new(), Vec::new());
+            let publisher = Publisher { sender, stored, pending, repeats, runs, last_publish };
+            if by_number.insert(number, publisher).is_some() {
+                return Err("two publishers have the same number");
+            }
+            if let Some(before) = numbers.insert(key, number) {
+                by_number.remove(&before);
+                outlived.push(before);
+            }
         }
-        Ok((Publishers { by_id, next_number }, outlived))
+        Ok((Publishers { numbers, by_number, next_number }, outlived))
     }
 
-    /// Each with its number and the time of its last publish.
-    pub fn ages(&self) -> impl Iterator<Item = (PublisherKey, u32, Wall)> {
-        self.by_id.iter().map(|(key, p)| (*key, p.sender.number, p.last_publish))
+    /// Each one's number, with the time of its last publish.
+    pub fn ages(&self) -> impl Iterator<Item = (u32, Wall)> {
+        self.by_number.iter().map(|(number, p)| (*number, p.last_publish))
     }
 
     /// Whether this counter was stored, though perhaps not where.
-    pub fn has_stored(&self, key: &PublisherKey, counter: Counter) -> bool {
-        self.by_id.get(key).is_some_and(|publisher| counter < publisher.stored)
+    pub fn has_stored(&self, number: Option<u32>, counter: Counter) -> bool {
+        number
+            .and_then(|number| self.by_number.get(&number))
+            .is_some_and(|publisher| counter < publisher.stored)
     }
 
-    /// Judges a counter without changing anything but who waits for a pending one.
-    pub fn judge(&mut self, key: &PublisherKey, counter: Counter, waiter: Waiter) -> Verdict {
-        let Some(publisher) = self.by_id.get_mut(key) else {
+    /// Judges a counter of a publisher, if it is one already, without changing anything but who waits
+    /// for a pending one.
+    pub fn judge(&mut self, number: Option<u32>, counter: Counter, waiter: Waiter) -> Verdict {
+        let Some(publisher) = number.and_then(|number| self.by_number.get_mut(&number)) else {
             return if counter == Counter(0) {
                 Verdict::Accept
             } else {
@@ -117,61 +132,70 @@ impl Publishers {
         publisher.judge(counter, waiter)
     }
 
-    /// Adds a publisher; `make` is given the number by which subscribers will hear of it.
-    pub fn add(&mut self, key: PublisherKey, now: Wall, make: impl FnOnce(u32) -> Sender) {
-        let sender = Arc::new(make(self.next_number));
+    /// Adds a publisher; `make` is given its number, by which subscribers will hear of it.
+    pub fn add(&mut self, now: Wall, make: impl FnOnce(u32) -> Sender) -> u32 {
+        let number = self.next_number;
+        let sender = Arc::new(make(number));
         self.next_number = self.next_number.wrapping_add(1);
-        self.by_id.insert(
-            key,
+        self.numbers.insert(PublisherKey { client: sender.fingerprint, id: sender.publisher }, number);
+        self.by_number.insert(
+            number,
             Publisher {
                 sender,
                 stored: Counter(0),
                 pending: VecDeque::new(),
+                repeats: Vec::new(),
                 runs: VecDeque::new(),
                 last_publish: now,
             },
         );
+        number
     }
 
-    /// Notes that the next counter is on its way to the store.
-    pub fn sent_to_store(&mut self, key: &PublisherKey, waiter: Waiter, now: Wall) {
-        if let Some(publisher) = self.by_id.get_mut(key) {
-            publisher.pending.push_back(vec![waiter]);
-            publisher.last_publish = now;
+    /// Notes that the next counter is on its way to the store, under whose name it goes.
+    pub fn sent_to_store(&mut self, number: u32, waiter: Waiter, now: Wall) -> Option<Arc<Sender>> {
+        let publisher = self.by_number.get_mut(&number)?;
+        publisher.pending.push_back(waiter);
+        publisher.last_publish = now;
+        Some(Arc::clone(&publisher.sender))
+    }
+
+    /// The oldest pending counter is stored at `offset`: adds to `told` who is to be told.
+    pub fn stored(&mut self, number: u32, offset: Offset, told: &mut Vec<Waiter>) {
+        if let Some(publisher) = self.by_number.get_mut(&number) {
+            publisher.take_waiters(publisher.stored, told);
+            publisher.remember(offset);
         }
     }
 
-    /// The oldest pending counter is stored at `offset`: who is to be told.
-    pub fn stored(&mut self, key: &PublisherKey, offset: Offset) -> Vec<Waiter> {
-        let Some(publisher) = self.by_id.get_mut(key) else {
-            return Vec::new();
-        };
-        publisher.remember(offset);
-        publisher.pending.pop_front().unwrap_or_default()
-    }
-
     /// The oldest pending counter could not be stored; those behind it fail likewise, one
-    /// call each. Who is to be told, and of which counter.
-    pub fn failed(&mut self, key: &PublisherKey) -> Vec<Waiter> {
-        self.by_id.get_mut(key).and_then(|p| p.pending.pop_front()).unwrap_or_default()
+    /// call each. Adds to `told` who is to be told.
+    pub fn failed(&mut self, number: u32, told: &mut Vec<Waiter>) {
+        if let Some(publisher) = self.by_number.get_mut(&number) {
+            publisher.take_waiters(publisher.stored, told);
+            publisher.repeats_move_up();
+        }
     }
 
-    /// Forgets a publisher that will not come back; its number. One with pending messages stays.
-    pub fn forget(&mut self, key: &PublisherKey) -> Option<u32> {
-        self.by_id.get(key).filter(|p| p.pending.is_empty())?;
-        self.by_id.remove(key).map(|p| p.sender.number)
+    /// Forgets a publisher that will not come back; false if it stays, with messages pending, or is none.
+    pub fn forget(&mut self, number: u32) -> bool {
+        let Some(publisher) = self.by_number.get(&number).filter(|p| p.pending.is_empty()) else {
+            return false;
+        };
+        let Sender { fingerprint: client, publisher: id, .. } = *publisher.sender;
+        self.numbers.remove(&PublisherKey { client, id });
+        self.by_number.remove(&number).is_some()
     }
 
     /// Forgets a publisher whose last publish is long past; otherwise says when it was.
-    /// `number` tells it from one of the same key that was forgotten and came again.
-    pub fn expire(&mut self, key: &PublisherKey, number: u32, now: Wall) -> Expiry {
-        match self.by_id.get(key).filter(|p| p.sender.number == number) {
+    pub fn expire(&mut self, number: u32, now: Wall) -> Expiry {
+        match self.by_number.get(&number) {
             None => Expiry::Unknown,
             Some(p) if now.since(p.last_publish) < PUBLISHER_MEMORY => Expiry::Live(p.last_publish),
             // It is not dead before its last messages are stored.
             Some(p) if !p.pending.is_empty() => Expiry::Live(now),
             Some(_) => {
-                self.forget(key);
+                self.forget(number);
                 Expiry::Forgotten
             }
         }
@@ -220,16 +244,34 @@ impl Publisher {
             return Verdict::Refuse(RefuseCode::CounterAhead, next);
         }
         if counter >= self.stored {
-            let waiters = &mut self.pending[(counter.0 - self.stored.0) as usize];
+            let first = &mut self.pending[(counter.0 - self.stored.0) as usize];
             // One connection waits once: it replaces what it sent before.
-            waiters.retain(|w| w.conn != waiter.conn);
-            waiters.push(waiter);
+            if first.conn == waiter.conn {
+                *first = waiter;
+            } else {
+                self.repeats.retain(|(of, w)| *of != counter || w.conn != waiter.conn);
+                self.repeats.push((counter, waiter));
+            }
             return Verdict::Pending;
         }
         match self.offset_of(counter) {
             Some(offset) => Verdict::Stored(offset),
             None => Verdict::Refuse(RefuseCode::Forgotten, 0),
         }
+    }
+
+    /// Takes out who waits for the oldest pending counter, which is `counter`.
+    fn take_waiters(&mut self, counter: Counter, told: &mut Vec<Waiter>) {
+        told.extend(self.pending.pop_front());
+        if !self.repeats.is_empty() {
+            told.extend(self.repeats.iter().filter(|(of, _)| *of == counter).map(|(_, waiter)| *waiter));
+            self.repeats.retain(|(of, _)| *of != counter);
+        }
+    }
+
+    /// After a failure the counters behind it stand one place further to the front.
+    fn repeats_move_up(&mut self) {
+        self.repeats.iter_mut().for_each(|(of, _)| of.0 -= 1);
     }
 
     fn offset_of(&self, counter: Counter) -> Option<Offset> {
@@ -262,7 +304,7 @@ mod tests {
 
     fn known() -> Publishers {
         let mut publishers = Publishers::default();
-        publishers.add(KEY, Wall(0), |number| Sender {
+        publishers.add(Wall(0), |number| Sender {
             number,
             publisher: KEY.id,
             fingerprint: KEY.client,
@@ -273,12 +315,24 @@ mod tests {
         publishers
     }
 
+    fn stored(publishers: &mut Publishers, offset: u64) -> Vec<Waiter> {
+        let mut told = Vec::new();
+        publishers.stored(0, Offset(offset), &mut told);
+        told
+    }
+
+    fn failed(publishers: &mut Publishers) -> Vec<Waiter> {
+        let mut told = Vec::new();
+        publishers.failed(0, &mut told);
+        told
+    }
+
     #[test]
     fn an_unknown_publisher_begins_at_zero() {
         let mut publishers = Publishers::default();
-        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(1)), Verdict::Accept);
+        assert_eq!(publishers.judge(None, Counter(0), waiter(1)), Verdict::Accept);
         assert_eq!(
-            publishers.judge(&KEY, Counter(7), waiter(1)),
+            publishers.judge(None, Counter(7), waiter(1)),
             Verdict::Refuse(RefuseCode::CounterAhead, 0)
         );
     }
@@ -287,15 +341,18 @@ mod tests {
     fn a_repeat_gets_the_offset_it_got_before() {
         let mut publishers = known();
         for (counter, offset) in [(0, 5), (1, 6), (2, 9), (3, 10)] {
-            assert_eq!(publishers.judge(&KEY, Counter(counter), waiter(1)), Verdict::Accept);
-            publishers.sent_to_store(&KEY, waiter(1), Wall(0));
-            assert_eq!(publishers.stored(&KEY, Offset(offset)), [waiter(1)]);
+            assert_eq!(publishers.judge(Some(0), Counter(counter), waiter(1)), Verdict::Accept);
+            publishers.sent_to_store(0, waiter(1), Wall(0));
+            assert_eq!(stored(&mut publishers, offset), [waiter(1)]);
         }
         for (counter, offset) in [(0, 5), (1, 6), (2, 9), (3, 10)] {
-            assert_eq!(publishers.judge(&KEY, Counter(counter), waiter(1)), Verdict::Stored(Offset(offset)));
+            assert_eq!(
+                publishers.judge(Some(0), Counter(counter), waiter(1)),
+                Verdict::Stored(Offset(offset))
+            );
         }
         assert_eq!(
-            publishers.judge(&KEY, Counter(5), waiter(1)),
+            publishers.judge(Some(0), Counter(5), waiter(1)),
             Verdict::Refuse(RefuseCode::CounterAhead, 4)
         );
     }
@@ -303,20 +360,21 @@ mod tests {
     #[test]
     fn a_repeat_of_what_is_on_its_way_waits_with_it() {
         let mut publishers = known();
-        publishers.sent_to_store(&KEY, waiter(1), Wall(0));
-        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(2)), Verdict::Pending);
-        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(2)), Verdict::Pending);
-        assert_eq!(publishers.stored(&KEY, Offset(3)), [waiter(1), waiter(2)]);
+        publishers.sent_to_store(0, waiter(1), Wall(0));
+        assert_eq!(publishers.judge(Some(0), Counter(0), waiter(2)), Verdict::Pending);
+        assert_eq!(publishers.judge(Some(0), Counter(0), waiter(2)), Verdict::Pending);
+        assert_eq!(stored(&mut publishers, 3), [waiter(1), waiter(2)]);
     }
 
     #[test]
     fn what_failed_is_used_again() {
         let mut publishers = known();
-        publishers.sent_to_store(&KEY, waiter(1), Wall(0));
-        publishers.sent_to_store(&KEY, waiter(1), Wall(0));
-        assert_eq!(publishers.failed(&KEY), [waiter(1)]);
-        assert_eq!(publishers.failed(&KEY), [waiter(1)]);
-        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(1)), Verdict::Accept);
+        publishers.sent_to_store(0, waiter(1), Wall(0));
+        publishers.sent_to_store(0, waiter(1), Wall(0));
+        assert_eq!(publishers.judge(Some(0), Counter(1), waiter(2)), Verdict::Pending);
+        assert_eq!(failed(&mut publishers), [waiter(1)]);
+        assert_eq!(failed(&mut publishers), [waiter(1), waiter(2)]);
+        assert_eq!(publishers.judge(Some(0), Counter(0), waiter(1)), Verdict::Accept);
     }
 
     #[test]
@@ -324,24 +382,31 @@ mod tests {
         let mut publishers = known();
         // Every second offset, so that no two counters share a run.
         for i in 0..3 * REMEMBERED {
-            publishers.sent_to_store(&KEY, waiter(1), Wall(0));
-            publishers.stored(&KEY, Offset(2 * i));
+            publishers.sent_to_store(0, waiter(1), Wall(0));
+            stored(&mut publishers, 2 * i);
         }
-        assert!(publishers.by_id[&KEY].runs.len() as u64 <= REMEMBERED + 1);
-        assert_eq!(publishers.judge(&KEY, Counter(0), waiter(1)), Verdict::Refuse(RefuseCode::Forgotten, 0));
+        assert!(publishers.by_number[&0].runs.len() as u64 <= REMEMBERED + 1);
+        assert_eq!(
+            publishers.judge(Some(0), Counter(0), waiter(1)),
+            Verdict::Refuse(RefuseCode::Forgotten, 0)
+        );
         let recent = 3 * REMEMBERED - REMEMBERED / 2;
-        assert_eq!(publishers.judge(&KEY, Counter(recent), waiter(1)), Verdict::Stored(Offset(2 * recent)));
+        assert_eq!(
+            publishers.judge(Some(0), Counter(recent), waiter(1)),
+            Verdict::Stored(Offset(2 * recent))
+        );
     }
 
     #[test]
     fn publishers_expire_a_day_after_their_last_publish() {
         let mut publishers = known();
-        publishers.sent_to_store(&KEY, waiter(1), Wall(1000));
+        publishers.sent_to_store(0, waiter(1), Wall(1000));
         let late = Wall(1000) + PUBLISHER_MEMORY;
-        assert!(matches!(publishers.expire(&KEY, 0, late), Expiry::Live(_)), "a pending one stays");
-        publishers.stored(&KEY, Offset(0));
-        assert_eq!(publishers.expire(&KEY, 0, Wall(2000)), Expiry::Live(Wall(1000)));
-        assert_eq!(publishers.expire(&KEY, 0, late), Expiry::Forgotten);
-        assert_eq!(publishers.expire(&KEY, 0, late), Expiry::Unknown);
+        assert!(matches!(publishers.expire(0, late), Expiry::Live(_)), "a pending one stays");
+        stored(&mut publishers, 0);
+        assert_eq!(publishers.expire(0, Wall(2000)), Expiry::Live(Wall(1000)));
+        assert_eq!(publishers.expire(0, late), Expiry::Forgotten);
+        assert_eq!(publishers.expire(0, late), Expiry::Unknown);
+        assert_eq!(publishers.number_of(&KEY), None, "it may come again, and gets another number");
     }
 }

@@ -152,10 +152,9 @@ impl Processor {
         let mut ages = Vec::with_capacity(self.publisher_count);
         for key in topics {
             let Some(topic) = self.topics.topic(*key) else { continue };
-            ages.extend(topic.publishers.ages().map(|(publisher, number, seen)| PublisherAge {
+            ages.extend(topic.publishers.ages().map(|(number, seen)| PublisherAge {
                 seen,
                 topic: *key,
-                publisher,
                 number,
             }));
         }

@@ -1,16 +1,16 @@
 //! What the processor knows of one connection: who it is, what it listens to, what it is owed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::cursor::{Cursor, Status};
 use super::jobs::Job;
 use super::news::Follower;
-use super::publishers::PublisherKey;
 use super::topic::TopicKey;
 use crate::base::ids::{Fingerprint, PublisherId, RequestId, TopicHandle};
-use crate::base::limits::{PUBLISHER_SLOTS_MAX, READS_PER_CONNECTION_MAX};
+use crate::base::limits::READS_PER_CONNECTION_MAX;
 use crate::base::names::{Name, TopicFilter};
+use crate::base::plain_hash::PlainMap;
 use crate::crypto::cert::Certificate;
 use crate::wire::frame::BrokerFrame;
 use crate::wire::values::JoinEntry;
@@ -31,7 +31,7 @@ pub struct Seat {
     pub filters: Vec<Filter>,
     /// By handle, counted from 1.
     cursors: Vec<Option<Cursor>>,
-    by_topic: HashMap<TopicKey, TopicHandle>,
+    by_topic: PlainMap<TopicKey, TopicHandle>,
     /// Cursors that have something to send, each once.
     pub ready: VecDeque<TopicHandle>,
     /// Cursors that were reading from the store when they were last looked at.
@@ -40,7 +40,8 @@ pub struct Seat {
     parked: VecDeque<TopicHandle>,
     answers: VecDeque<BrokerFrame>,
     answers_bytes: usize,
-    pub publishers: [Option<Slot>; PUBLISHER_SLOTS_MAX],
+    /// By the number that the client gave; as many as it has used.
+    pub publishers: Vec<Option<Slot>>,
     pub staged: Vec<Vec<u8>>,
     /// Certificates of recovery keys, in DER.
     pub staged_recovery: Vec<Vec<u8>>,
@@ -78,8 +79,8 @@ pub struct Filter {
 pub struct Slot {
     pub id: PublisherId,
     pub delegation: Arc<[u8]>,
-    /// Topics in which it has published in this session.
-    pub used_in: HashSet<(TopicKey, PublisherKey)>,
+    /// Topics in which it has published in this session, and its number there.
+    pub used_in: PlainMap<TopicKey, u32>,
 }
 
 impl Seat {
@@ -88,13 +89,13 @@ impl Seat {
             peer,
             filters: Vec::new(),
             cursors: Vec::new(),
-            by_topic: HashMap::new(),
+            by_topic: PlainMap::default(),
             ready: VecDeque::new(),
             reading: Vec::new(),
             parked: VecDeque::new(),
             answers: VecDeque::new(),
             answers_bytes: 0,
-            publishers: [const { None }; PUBLISHER_SLOTS_MAX],
+            publishers: Vec::new(),
             staged: Vec::new(),
             staged_recovery: Vec::new(),
             staged_bytes: 0,
@@ -125,6 +126,10 @@ impl Seat {
     pub fn pop_answer(&mut self) {
         if let Some(frame) = self.answers.pop_front() {
             self.answers_bytes -= frame_bytes(&frame);
+        }
+        // Who publishes will have more of them soon; of all others an idle one holds no room for any.
+        if self.answers.is_empty() && self.published == 0 {
+            self.answers = VecDeque::new();
         }
     }
 

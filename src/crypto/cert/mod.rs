@@ -15,6 +15,7 @@ mod fields;
 pub mod issue;
 pub mod pem;
 mod profile;
+mod remembered;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod trust;
@@ -43,8 +44,9 @@ pub enum Role {
 pub struct Certificate(Arc<Facts>);
 
 /// What is known of a verified certificate.
+#[cfg_attr(test, derive(Clone))]
 struct Facts {
-    der: Box<[u8]>,
+    der: Arc<[u8]>,
     role: Role,
     name: Name,
     public_key: PublicKey,
@@ -85,6 +87,11 @@ impl Certificate {
     /// The certificate as it came.
     pub fn der(&self) -> &[u8] {
         &self.0.der
+    }
+
+    /// The same, to be held by whoever needs no more of it.
+    pub fn shared_der(&self) -> Arc<[u8]> {
+        Arc::clone(&self.0.der)
     }
 
     /// The common name: who this is to people.

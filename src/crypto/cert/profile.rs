@@ -14,6 +14,7 @@ use x509_parser::prelude::FromDer;
 
 use super::der::{self, Reader};
 use super::fields::{Fields, Time, signature_bytes};
+use super::remembered::Remembered;
 use super::{CertFault, Facts, Host, Role, Serial};
 use crate::base::Wall;
 use crate::base::limits::{LEAF_LIFETIME_MAX, RSA_BITS_MAX, RSA_BITS_MIN, RSA_BYTES_MAX};
@@ -23,6 +24,8 @@ use crate::crypto::key::PublicKey;
 /// A CA's certificate that met its own profile.
 pub(super) struct Authority {
     pub der: Box<[u8]>,
+    /// Leaves of this CA that met the profile.
+    pub remembered: Remembered,
     /// The subject in DER.
     pub subject: Box<[u8]>,
     pub key: PublicKey,
@@ -94,6 +97,7 @@ impl Authority {
         let key_id = subject_key(&fields)?.ok_or(CertFault::NoSubjectKey)?;
         Ok(Authority {
             der: der.into(),
+            remembered: Remembered::default(),
             subject: fields.raw.subject.into(),
             key: public_key(&fields)?,
             key_id: key_id.into(),

@@ -35,6 +35,7 @@ pub use watch::Watch;
 
 use super::Clock;
 use crate::base::ids::ConnId;
+use crate::base::transmit::Transmit;
 use crate::base::{Mono, Now};
 use crate::broker::{Broker, BrokerEvent};
 use closing::Closing;
@@ -51,6 +52,8 @@ const READ_BYTES_PER_TICK: usize = 1024 * 1024;
 /// Bytes written to one connection in a tick, and to all.
 const WRITE_BYTES: usize = 256 * 1024;
 const WRITE_BYTES_PER_TICK: usize = 4 * 1024 * 1024;
+/// Room kept for output: a record of small bodies, and as much again as a vector grows.
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
 /// Events taken from one poll; the kernel keeps the rest.
 const EVENTS_PER_TICK: usize = 1024;
 /// For clients to take what they are owed when the broker ends.
@@ -71,6 +74,8 @@ pub struct Server {
     to_write: VecDeque<ConnId>,
     /// Shared by all connections, so that an idle one costs nothing.
     buffer: Vec<u8>,
+    /// The same for output: empty but for its room, and lent to the connection that is written to.
+    spare_out: Transmit,
     /// When ending, the time after which nobody is waited for.
     drain_until: Option<Mono>,
     work_left: bool,
@@ -115,6 +120,7 @@ impl Server {
             to_read: VecDeque::new(),
             to_write: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
+            spare_out: Transmit::new(),
             drain_until: None,
             work_left: true,
         })
@@ -366,6 +372,9 @@ impl Server {
     fn write_to(&mut self, id: ConnId, now: Now) -> usize {
         let Some(socket) = self.sockets.socket_mut(id) else { return 0 };
         socket.in_write_queue = false;
+        if socket.out.is_empty() {
+            std::mem::swap(&mut socket.out, &mut self.spare_out);
+        }
         let mut written = 0;
         while written < WRITE_BYTES && socket.writable {
             if socket.out.is_empty() {
@@ -381,6 +390,12 @@ impl Server {
                     self.core.handle_eof(id, now);
                     break;
                 }
+            }
+        }
+        if socket.out.is_empty() {
+            let emptied = std::mem::take(&mut socket.out);
+            if (self.spare_out.capacity()..=SPARE_BYTES_MAX).contains(&emptied.capacity()) {
+                self.spare_out = emptied;
             }
         }
         self.queue(id);

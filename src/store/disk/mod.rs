@@ -216,6 +216,9 @@ impl Disk {
     }
 
     fn send(&mut self) {
+        if self.outgoing.is_empty() {
+            return;
+        }
         let Some(jobs) = self.jobs.clone() else { return };
         while let Some(job) = self.outgoing.pop_front() {
             match jobs.try_send(job) {
@@ -248,7 +251,9 @@ impl Store for Disk {
     }
 
     fn poll(&mut self) -> Option<Completion> {
-        self.take_reports();
+        if self.done.is_empty() {
+            self.take_reports();
+        }
         let Done { completion, failure_of } = self.done.pop_front()?;
         self.under_way -= 1;
         if let Some(log) = failure_of.filter(|log| !self.volatiles.seen(*log)) {
@@ -260,7 +265,7 @@ impl Store for Disk {
 
     fn flush(&mut self, now: Now) {
         self.flushed_at = now.mono;
-        for submitted in std::mem::take(&mut self.submitted) {
+        while let Some(submitted) = self.submitted.pop_front() {
             match (submitted, &self.failure) {
                 (Submitted::Op(ticket, _), Some(why)) => {
                     let result = Err(StoreError::Failed(why.clone()));

@@ -5,21 +5,22 @@
 //! raised by 65,536 at a time and ahead of need; a start goes on there, and what lies between is
 //! a gap as a trim leaves one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::apply::RESERVED;
 use super::job::{Done, Job};
 use crate::base::Wall;
 use crate::base::ids::{Incarnation, Offset};
+use crate::base::plain_hash::PlainMap;
 use crate::store::memory::log::Log;
 use crate::store::{Completion, Durability, Entry, NewEntry, Op, Outcome, StoreError, Stored, Ticket};
 
 /// All logs of RAM.
 pub(super) struct Volatiles {
-    pub(super) logs: HashMap<Incarnation, Volatile>,
+    pub(super) logs: PlainMap<Incarnation, Volatile>,
     /// What the writer is doing for which of them.
-    pub(super) awaited: HashMap<Ticket, Incarnation>,
+    pub(super) awaited: PlainMap<Ticket, Incarnation>,
     pub(super) used_bytes: u64,
     pub(super) bytes_max: u64,
     pub(super) next_ticket: u64,
@@ -49,8 +50,8 @@ struct Busy {
 impl Volatiles {
     pub(super) fn new(bytes_max: u64) -> Volatiles {
         Volatiles {
-            logs: HashMap::new(),
-            awaited: HashMap::new(),
+            logs: PlainMap::default(),
+            awaited: PlainMap::default(),
             used_bytes: 0,
             bytes_max,
             next_ticket: 0,

@@ -2,12 +2,13 @@
 //! only them and reading records costs only those.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem::size_of;
 use std::sync::Arc;
 
 use crate::base::Wall;
 use crate::base::ids::Offset;
+use crate::base::plain_hash::PlainMap;
 use crate::store::{Content, Entry, Find, Keep, Kept, LogSettings, NewEntry, Ticket};
 
 pub(in crate::store) struct Log {
@@ -15,7 +16,7 @@ pub(in crate::store) struct Log {
     records: Vec<Arc<Entry>>,
     messages: VecDeque<Arc<Entry>>,
     /// How many messages of each sender, by its number, are kept.
-    senders: HashMap<u32, u64>,
+    senders: PlainMap<u32, u64>,
     /// The offset and the earliest time of the next entry.
     next: Offset,
     time: Wall,
@@ -31,7 +32,7 @@ impl Log {
         Log {
             records: Vec::new(),
             messages: VecDeque::new(),
-            senders: HashMap::new(),
+            senders: PlainMap::default(),
             next: Offset(0),
             time: Wall(0),
             bytes: (size_of::<Log>() + settings.name.as_str().len()) as u64,
