@@ -26,6 +26,8 @@ pub struct Swarm {
     members: Vec<Member>,
     /// Those that are to have a turn, each once.
     due: VecDeque<usize>,
+    /// Turns before all sockets are asked again: one to whom much comes does not hold up the others.
+    turns_left: usize,
     /// The earliest time that any of them waits for, or one before it.
     timer: Option<Mono>,
     buffer: Vec<u8>,
@@ -54,6 +56,7 @@ impl Swarm {
             woken: false,
             members: Vec::new(),
             due: VecDeque::new(),
+            turns_left: 0,
             timer: None,
             buffer: vec![0; READ_BYTES],
         })
@@ -78,25 +81,29 @@ impl Swarm {
         let mut has_looked = false;
         loop {
             self.wake_timed();
-            while let Some(&index) = self.due.front() {
+            while self.turns_left > 0 {
+                let Some(&index) = self.due.front() else { break };
                 // All that has come is told before the socket is looked at again: what the caller answers goes out
                 // in one write.
                 if let Some(event) = self.members[index].line.core.poll_event() {
                     return Ok(Some((index, event)));
                 }
+                self.due.pop_front();
+                self.members[index].is_due = false;
+                self.turns_left -= 1;
                 self.turn(index)?;
-                if let Some(event) = self.members[index].line.core.poll_event() {
+                let event = self.members[index].line.core.poll_event();
+                self.settle(index, event.is_some());
+                if let Some(event) = event {
                     return Ok(Some((index, event)));
                 }
-                self.members[index].is_due = false;
-                self.due.pop_front();
-                self.settle(index);
             }
             let is_due = has_looked && deadline.is_some_and(|at| self.clock.mono() >= at);
             if std::mem::take(&mut self.woken) || is_due {
                 return Ok(None);
             }
             self.sleep(deadline)?;
+            self.turns_left = self.due.len();
             has_looked = true;
         }
     }
@@ -122,11 +129,11 @@ impl Swarm {
         self.members[index].line.turn(&mut Turn { now, address: &self.address, registry, buffer })
     }
 
-    /// After a turn that brought nothing more: when it is due again.
-    fn settle(&mut self, index: usize) {
+    /// After a turn: when it is due again.
+    fn settle(&mut self, index: usize, has_events: bool) {
         let line = &self.members[index].line;
         self.timer = [self.timer, line.poll_timeout()].into_iter().flatten().min();
-        if line.can_work() {
+        if has_events || line.can_work() {
             self.make_due(index);
         }
     }
