@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod error;
 pub mod format;
 pub mod home;
+mod interrupt;
 pub mod keyfiles;
 pub mod keygen;
 pub mod link;
@@ -16,6 +17,7 @@ pub mod membership;
 pub mod output;
 pub mod payload;
 pub mod pinfile;
+mod progress;
 mod remedies;
 pub mod resume;
 pub mod shell;
@@ -96,6 +98,7 @@ fn run(args: Args, around: Surroundings) -> Result<(), CliError> {
         Verb::Ping { count, access, patience } => verbs::list::ping(&base()?, count, &access, patience),
         Verb::Fingerprint { who, identity } => verbs::fingerprint::run(&base()?, &who, &identity),
         Verb::Trust(verb) => verbs::trust::run(&base()?, &verb),
+        Verb::Bench(bench) => verbs::bench::run(&base()?, &bench),
         Verb::Stats { access, patience } => verbs::list::stats(&base()?, &access, patience),
         Verb::Shell { access } => shell::run(&base()?, &access),
         Verb::Ca(verb) => say(&verb.run(&found(home.as_deref())?)?),

@@ -1,5 +1,6 @@
 //! `sealmq` and `sealmqd` together, as a person or a script runs them.
 
+mod bench;
 mod export;
 mod identity;
 mod members;

@@ -152,6 +152,17 @@ Examples:
   sealmq trust replace bob --fingerprint 7d6f2ce0c2b1b3e4a5968778695a4b3c2d1e0f00112233445566778899aabbcc
   sealmq trust forget home/kitchen                 of a topic, so that another of the name is taken";
 
+pub const BENCH: &str = "\
+Examples:
+  sealmq bench                                     one publisher, one subscriber, 20000 messages of 128 bytes
+  sealmq bench --pubs 4 --subs 10 --size 1KiB --topics 4 --duration 10
+  sealmq bench --subs 50 --durability memory -J
+  sealmq bench latency --size 64                   one message at a time: publish to delivery
+  sealmq bench connect --count 200 --at-once 100   new sessions
+
+It makes topics of its own, which you alone can read, and deletes them at the end, also after Ctrl-C. All messages are
+sealed, signed and verified here: the broker's CPU is what compares brokers, throughput is of both ends together.";
+
 pub const STATS: &str = "\
 Examples:
   sealmq stats                                     a counter a line

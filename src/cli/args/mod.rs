@@ -3,6 +3,7 @@
 //! Flags that `mosquitto_pub` and `mosquitto_sub` have for the same thing are the same here,
 //! which is why `-h` is the host and help is `--help` alone.
 
+mod bench;
 mod examples;
 pub mod foreign;
 pub mod members;
@@ -22,6 +23,7 @@ use super::units::{self, Place, Until};
 use crate::base::names::{Name, TopicFilter, TopicName};
 use crate::client::{History, Join};
 use crate::wire::values::Durability;
+pub use bench::{Bench, BenchKind, Connect, Flow, Form, Latency};
 use foreign::ForeignSub;
 pub use members::{OneTopic, To};
 pub use publish::{Publish, Source};
@@ -178,6 +180,9 @@ pub enum Verb {
     /// Show whose keys and which topics you know, and say that somebody's key was really replaced
     #[command(subcommand, after_help = examples::TRUST)]
     Trust(TrustVerb),
+    /// Measure throughput through the broker, the latency of messages, or connections
+    #[command(after_help = examples::BENCH)]
+    Bench(Box<Bench>),
     /// Print the broker's counters
     #[command(after_help = examples::STATS)]
     Stats {
@@ -226,6 +231,7 @@ impl Verb {
             Verb::Pub(publish) => Some(&publish.access),
             Verb::Sub(subscribe) => Some(&subscribe.access),
             Verb::Export(export) => Some(&export.access),
+            Verb::Bench(bench) => Some(bench.access()),
             Verb::Fingerprint { .. }
             | Verb::Resume { .. }
             | Verb::Trust(_)

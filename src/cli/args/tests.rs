@@ -51,6 +51,7 @@ fn every_example_parses() {
         examples::PING,
         examples::FINGERPRINT,
         examples::TRUST,
+        examples::BENCH,
         examples::STATS,
         examples::SHELL,
         examples::COMPLETIONS,

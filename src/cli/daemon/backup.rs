@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::args::Backup;
 use super::check::print;
-use super::progress::Progress;
 use super::storage;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::keyfiles::{self, quoted};
+use crate::cli::progress::Progress;
 use crate::cli::units::show_bytes;
 use crate::net::broker::survive_size_limits;
 use crate::store::disk::{self, BackupError, BackupReport};
@@ -26,7 +26,7 @@ pub fn backup(data: &Path, asked: &Backup) -> Result<(), CliError> {
     }
     // The one that is there goes when the new one is whole.
     let target = if exists { beside(file) } else { file.clone() };
-    let mut progress = Progress::new(format!("copying {}", data.display()));
+    let mut progress = Progress::new("sealmqd", format!("copying {}", data.display()));
     let made = disk::backup(data, &target, &mut |done, all| progress.tell(done, all, "pages"));
     drop(progress);
     let report = made.map_err(|error| not_made(data, file, error))?;

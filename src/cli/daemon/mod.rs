@@ -10,7 +10,6 @@ mod holder;
 mod log_sink;
 mod look;
 mod material;
-mod progress;
 mod salvage;
 mod serve;
 mod storage;

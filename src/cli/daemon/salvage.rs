@@ -8,11 +8,11 @@ use serde_json::json;
 use super::args::Salvage;
 use super::check::print;
 use super::material::CRL_NUMBER_FILE;
-use super::progress::Progress;
 use super::storage;
 use crate::base::ids::Offset;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::keyfiles::{self, quoted};
+use crate::cli::progress::Progress;
 use crate::net::broker::survive_size_limits;
 use crate::store::disk::{self, SalvageError, SalvageReport, SalvagedTopic};
 
@@ -21,7 +21,7 @@ use crate::store::disk::{self, SalvageError, SalvageReport, SalvagedTopic};
 pub fn salvage(asked: &Salvage) -> Result<(), CliError> {
     survive_size_limits().map_err(|e| CliError::other(e.to_string()))?;
     let (old, new) = (&asked.old, &asked.new);
-    let mut progress = Progress::new(format!("reading {}", old.display()));
+    let mut progress = Progress::new("sealmqd", format!("reading {}", old.display()));
     let made = disk::salvage(old, new, &mut |done, all| progress.tell(done, all, "pages"));
     drop(progress);
     let report = made.map_err(|error| not_made(old, new, error))?;

@@ -8,10 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::holder;
-use super::progress::Progress;
 use crate::broker::RestoreFault;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::keyfiles::quoted;
+use crate::cli::progress::Progress;
 use crate::cli::units;
 use crate::net::broker::Poller;
 use crate::store::disk::{Caps, OpenError, Opening, Recovered};
@@ -57,7 +57,7 @@ impl Storage {
 
 fn open_disk(folder: &Path, caps: Caps, poller: &Poller) -> Result<(Disk, Contents), CliError> {
     warn_of_neighbours(folder);
-    let mut progress = Progress::new(format!("opening {}", folder.display()));
+    let mut progress = Progress::new("sealmqd", format!("opening {}", folder.display()));
     let opened = Disk::open(folder, caps, Box::new(poller.wake()), &mut |news| match news {
         Opening::Logs { done, all } => progress.tell(done, all, "topics"),
         Opening::Recovered(recovered) => log_recovered(&recovered),

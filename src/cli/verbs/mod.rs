@@ -1,5 +1,6 @@
 //! The one-shot verbs.
 
+pub mod bench;
 pub mod create;
 pub mod export;
 pub mod fingerprint;

@@ -2,18 +2,14 @@
 //!
 //! The client core decides and acts; here is only what it is told to do and what is said of it.
 
-use std::io::{self, Read};
 use std::net::{IpAddr, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::access::Base;
 use crate::cli::args::{Access, Patience};
 use crate::cli::error::CliError;
+use crate::cli::interrupt;
 use crate::cli::link::{CONNECT_TIME, Link};
 use crate::cli::membership::News;
 use crate::cli::output::{Output, note, printable};
@@ -23,7 +19,9 @@ use crate::net::client::Address;
 
 pub fn run(base: &Base, access: &Access, patience: Patience) -> Result<(), CliError> {
     let mut link = Link::prepare(base, access)?;
-    let stop = stop_flag(&link)?;
+    let waker = link.connection().waker();
+    // The flag is raised already: what cannot be woken sees it at its next event.
+    let stop = interrupt::flag(move || drop(waker.wake()))?;
     let mut output = Output::new();
     output.line(WARNING)?;
     output.flush()?;
@@ -80,26 +78,6 @@ impl Steward {
         }
         Ok(())
     }
-}
-
-/// Raised by SIGINT and SIGTERM, which also wake the link.
-fn stop_flag(link: &Link) -> Result<Arc<AtomicBool>, CliError> {
-    let failed = |e: io::Error| CliError::other(format!("signals cannot be waited for: {e}"));
-    let (mut told, tell) = UnixStream::pair().map_err(failed)?;
-    for signal in [SIGINT, SIGTERM] {
-        let tell = tell.try_clone().map_err(failed)?;
-        signal_hook::low_level::pipe::register(signal, tell).map_err(failed)?;
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    let (raised, waker) = (stop.clone(), link.connection().waker());
-    let wait = move || {
-        // An error is as good as a signal: nothing can be waited for any more.
-        let _ = told.read(&mut [0]);
-        raised.store(true, Ordering::Relaxed);
-        let _ = waker.wake();
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
-    Ok(stop)
 }
 
 /// Whether the broker's address is one of this host that only it can reach.

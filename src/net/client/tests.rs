@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::swarm::Swarm;
 use super::{Address, Connection};
 use crate::base::ids::ConnId;
 use crate::base::names::{TopicFilter, TopicName};
@@ -159,13 +160,19 @@ impl Served {
 }
 
 fn client(world: &World, who: &str, port: u16) -> Connection {
+    Connection::new(address(port), core(world, who)).expect("a poll")
+}
+
+fn address(port: u16) -> Address {
+    Address { host: "127.0.0.1".into(), port }
+}
+
+fn core(world: &World, who: &str) -> Client {
     let (key, der) = world.client(who);
     let identity = ClientIdentity { certificate: world.verified(&der, Role::Client), key };
     let config = ClientConfig { host: "localhost".into(), ..ClientConfig::default() };
     let entropy = Box::new(SystemEntropy::new().expect("randomness"));
-    let core = Client::new(config, identity, world.trust.clone(), Pins::default(), entropy);
-    let address = Address { host: "127.0.0.1".into(), port };
-    Connection::new(address, core).expect("a poll")
+    Client::new(config, identity, world.trust.clone(), Pins::default(), entropy)
 }
 
 /// The next event; it must come.
@@ -334,4 +341,50 @@ fn a_wait_ends_at_its_deadline_and_by_the_waker() {
     assert!(alice.wait(Some(Mono(u64::MAX))).expect("a sound poll").is_none());
     thread.join().expect("it woke us");
     close(alice);
+}
+
+#[test]
+fn many_clients_in_one_loop_come_back_each_by_itself() {
+    let world = world_at(wall());
+    let host = Host::start(world.now());
+    let mut swarm = Swarm::new(address(host.port)).expect("a poll");
+    let deadline = swarm.now().mono + PATIENCE;
+    for who in ["alice", "bob", "carol", "alice"] {
+        swarm.add(core(&world, who));
+    }
+    for round in 0..2 {
+        // Each connects, at first and when it was cut off.
+        let mut connected = [false; 4];
+        while connected.contains(&false) {
+            let (index, event) = swarm.wait(Some(deadline)).expect("a sound poll").expect("an event in time");
+            match event {
+                Event::Connected(told) => {
+                    assert_eq!((told.resumed, connected[index]), (round == 1, false), "{index}");
+                    connected[index] = true;
+                }
+                Event::Disconnected { fatal, .. } => assert!(!fatal && round == 1, "{index}"),
+                _ => {}
+            }
+        }
+        // What one asks, that one is told.
+        for asks in 0..4 {
+            let ticket = swarm.core(asks).ping();
+            let (index, event) = swarm.wait(Some(deadline)).expect("a sound poll").expect("an event in time");
+            let pong =
+                matches!(event, Event::Answer { ticket: t, result: Ok(Answer::Pong { .. }) } if t == ticket);
+            assert!(pong && index == asks, "{index}");
+        }
+        host.cut();
+    }
+}
+
+#[test]
+fn a_swarm_waits_no_longer_than_it_is_told() {
+    let nobody = address(1);
+    let mut swarm = Swarm::new(nobody).expect("a poll");
+    let soon = swarm.now().mono + Duration::from_millis(20);
+    assert!(swarm.wait(Some(soon)).expect("a sound poll").is_none());
+    assert!(swarm.now().mono >= soon);
+    swarm.waker().wake().expect("a sound poll");
+    assert!(swarm.wait(None).expect("a sound poll").is_none());
 }

@@ -14,6 +14,8 @@ const CHANGE_TIME: Duration = Duration::from_millis(100);
 const LINE_TIME: Duration = Duration::from_secs(5);
 
 pub struct Progress {
+    /// Whose line it is, where it stands among others.
+    program: &'static str,
     doing: String,
     clock: Clock,
     begun: Mono,
@@ -26,10 +28,11 @@ pub struct Progress {
 
 impl Progress {
     /// `doing` is what is done and to what: "opening DIR".
-    pub fn new(doing: impl Into<String>) -> Progress {
+    pub fn new(program: &'static str, doing: impl Into<String>) -> Progress {
         let clock = Clock::new();
         let begun = clock.mono();
         Progress {
+            program,
             doing: doing.into(),
             begun,
             next: begun + QUIET_TIME,
@@ -53,7 +56,7 @@ impl Progress {
             write!(io::stderr(), "\r{line}\x1b[K")
         } else {
             self.next = now + LINE_TIME;
-            writeln!(io::stderr(), "sealmqd: {line}")
+            writeln!(io::stderr(), "{}: {line}", self.program)
         };
     }
 

@@ -1,0 +1,158 @@
+//! `bench`: what is measured, with how many, how large and how long. Every number has a limit.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use super::{Access, DurabilityArg, Patience};
+use crate::base::limits::{MESSAGE_BYTES_MAX, UNANSWERED_PUBLISHES_MAX};
+use crate::base::names::TopicName;
+use crate::cli::units;
+
+/// Without a kind: throughput.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Bench {
+    #[command(subcommand)]
+    pub kind: Option<BenchKind>,
+    #[command(flatten)]
+    pub flow: Flow,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchKind {
+    /// One message at a time: how long from the publish to a subscriber, and to the broker's answer
+    Latency(Latency),
+    /// New sessions: how long each takes, and what it costs the broker
+    Connect(Connect),
+}
+
+/// Throughput.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Flow {
+    /// Publishers, each a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub pubs: u32,
+    /// Subscribers, each a connection of its own; each gets all messages
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub subs: u32,
+    /// Messages, of all publishers together
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20_000,
+        conflicts_with = "duration",
+        value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX)
+    )]
+    pub count: u64,
+    /// Publish for so long instead
+    #[arg(long, value_name = "SECONDS", value_parser = at_most_an_hour)]
+    pub duration: Option<Duration>,
+    /// Messages of one publisher that are not yet answered or not yet with all subscribers [default: 256, fewer
+    /// if they are large]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=UNANSWERED_PUBLISHES_MAX as i64)
+    )]
+    pub window: Option<u32>,
+    /// Topics, in which the publishers take turns
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub topics: u32,
+    #[command(flatten)]
+    pub load: Load,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub patience: Patience,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Latency {
+    /// Messages, one after the other
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
+    pub count: u64,
+    #[command(flatten)]
+    pub load: Load,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub patience: Patience,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Connect {
+    /// Sessions; they stay until all are there
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// How many are on their way at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub at_once: u32,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub patience: Patience,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// What is published, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Load {
+    /// Size of a message
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = size)]
+    pub size: usize,
+    /// Whether the topics are kept on the broker's disk
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Disk)]
+    pub durability: DurabilityArg,
+    /// The topics are PREFIX/RANDOM/0 and so on
+    #[arg(long, value_name = "PREFIX", default_value = "bench")]
+    pub topic: TopicName,
+    /// Do not delete the topics at the end
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Form {
+    /// Print one JSON object
+    #[arg(short = 'J', long)]
+    pub json: bool,
+    /// Print a line of names and a line of figures
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+impl Bench {
+    pub fn access(&self) -> &Access {
+        match &self.kind {
+            None => &self.flow.access,
+            Some(BenchKind::Latency(latency)) => &latency.access,
+            Some(BenchKind::Connect(connect)) => &connect.access,
+        }
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let bytes = usize::try_from(units::bytes(text)?).unwrap_or(usize::MAX);
+    match (SIZE_MIN..=MESSAGE_BYTES_MAX).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(format!("expected {SIZE_MIN} bytes to {} KiB", MESSAGE_BYTES_MAX / 1024)),
+    }
+}
+
+fn at_most_an_hour(text: &str) -> Result<Duration, String> {
+    let time = units::seconds(text)?;
+    if time <= DURATION_MAX { Ok(time) } else { Err("expected an hour at most".to_owned()) }
+}
+
+/// A message says whose it is and which.
+pub const SIZE_MIN: usize = 8;
+/// Their numbers have 32 bits.
+const COUNT_MAX: u64 = 10_000_000;
+const DURATION_MAX: Duration = Duration::from_secs(3600);

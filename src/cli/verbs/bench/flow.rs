@@ -1,0 +1,265 @@
+//! Messages from publishers to subscribers, as many on their way as the window says. Each is followed until it
+//! is answered and with every subscriber, so a run loses none without saying so.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::crew::Crew;
+use super::report::Times;
+use crate::base::Mono;
+use crate::base::names::TopicName;
+use crate::cli::error::{CliError, Exit};
+use crate::cli::link::no_answer;
+use crate::cli::progress::Progress;
+use crate::client::{Answer, Event, Ticket};
+
+/// Who publishes how.
+pub struct Plan {
+    /// Each publisher's index in the crew, and the topics that it publishes to in turn.
+    pub publishers: Vec<(usize, Vec<TopicName>)>,
+    pub subscribers: u32,
+    pub size: usize,
+    pub window: usize,
+}
+
+/// When publishing ends.
+#[derive(Clone, Copy)]
+pub enum Until {
+    /// So many messages of all together.
+    Count(u64),
+    Time(Mono),
+}
+
+/// A run under way, or ended.
+pub struct Flow {
+    plan: Plan,
+    publishers: Vec<Publisher>,
+    /// Which publisher has an index in the crew.
+    by_index: HashMap<usize, usize>,
+    until: Until,
+    /// Messages that were handed over in this run.
+    sent: u64,
+    pub tally: Tally,
+}
+
+pub struct Tally {
+    pub published: u64,
+    pub delivered: u64,
+    /// From the publish to each subscriber, and to the broker's answer.
+    pub delivery: Times,
+    pub answer: Times,
+}
+
+struct Publisher {
+    /// The number of the oldest message in flight.
+    oldest: u32,
+    flight: VecDeque<Flight>,
+    tickets: HashMap<Ticket, u32>,
+}
+
+struct Flight {
+    sent: Mono,
+    /// The answer, and deliveries, that are to come.
+    left: u32,
+}
+
+impl Flow {
+    pub fn new(plan: Plan) -> Flow {
+        let by_index = plan.publishers.iter().enumerate().map(|(at, (index, _))| (*index, at)).collect();
+        let fresh = |_| Publisher { oldest: 0, flight: VecDeque::new(), tickets: HashMap::new() };
+        let publishers = plan.publishers.iter().map(fresh).collect();
+        Flow { plan, publishers, by_index, until: Until::Count(0), sent: 0, tally: Tally::new() }
+    }
+
+    /// One message of each publisher to each of its topics, so that what comes only once is over: topics are opened,
+    /// publishers known to subscribers.
+    pub fn warm_up(&mut self, crew: &mut Crew) -> Result<(), CliError> {
+        for at in 0..self.publishers.len() {
+            for _ in 0..self.plan.publishers[at].1.len() {
+                // Nothing but this is sent: the run has not begun.
+                while !self.send(crew, at)? {
+                    self.step(crew, None)?;
+                }
+            }
+        }
+        self.drain(crew, None)
+    }
+
+    /// Publishes until `until`, then waits until all is delivered.
+    pub fn run(&mut self, crew: &mut Crew, until: Until, progress: &mut Progress) -> Result<(), CliError> {
+        (self.until, self.sent, self.tally) = (until, 0, Tally::new());
+        for at in 0..self.publishers.len() {
+            self.fill(crew, at)?;
+        }
+        self.drain(crew, Some(progress))
+    }
+
+    fn drain(&mut self, crew: &mut Crew, mut progress: Option<&mut Progress>) -> Result<(), CliError> {
+        while self.publishers.iter().any(|publisher| !publisher.flight.is_empty()) {
+            self.step(crew, progress.as_deref_mut())?;
+        }
+        Ok(())
+    }
+
+    /// Takes one event, and has its publisher go on.
+    fn step(&mut self, crew: &mut Crew, progress: Option<&mut Progress>) -> Result<(), CliError> {
+        let deadline = crew.now().mono + STALL_TIME;
+        let Some((index, event)) = crew.next(Some(deadline))? else {
+            return if crew.now().mono >= deadline { Err(no_answer(STALL_TIME)) } else { Ok(()) };
+        };
+        if let Some(at) = self.hear(index, event, crew.now().mono)? {
+            self.fill(crew, at)?;
+        }
+        if let Some(progress) = progress {
+            let all = match self.until {
+                Until::Count(count) => count,
+                Until::Time(_) => 0,
+            };
+            progress.tell(self.tally.published, all, "messages published");
+        }
+        Ok(())
+    }
+
+    /// Says whose message has come a step further.
+    fn hear(&mut self, index: usize, event: Event, now: Mono) -> Result<Option<usize>, CliError> {
+        match event {
+            Event::Answer { ticket, result } => {
+                let Some(at) = self.by_index.get(&index).copied() else { return Ok(None) };
+                let Some(number) = self.publishers[at].tickets.remove(&ticket) else { return Ok(None) };
+                let Answer::Published { .. } = result? else { return Ok(None) };
+                let time = self.done(at, number, now).ok_or_else(not_ours)?;
+                self.tally.published += 1;
+                self.tally.answer.record(time);
+                Ok(Some(at))
+            }
+            Event::Message(message) => {
+                let (at, number) = marks(&message.content).ok_or_else(not_ours)?;
+                let time = self.done(at, number, now).ok_or_else(not_ours)?;
+                self.tally.delivered += 1;
+                self.tally.delivery.record(time);
+                Ok(Some(at))
+            }
+            Event::Gap { topic, from, to } => Err(CliError::other(format!(
+                "the broker dropped messages {from} to {to} of {topic} before they were read"
+            ))),
+            Event::Ended { topic, code } => {
+                Err(CliError::other(format!("the broker delivers {topic} no more: {code:?}")))
+            }
+            Event::Integrity(fault) => {
+                Err(CliError::new(Exit::Integrity, format!("{}: {}", fault.topic, fault.fault)))
+            }
+            Event::Disconnected { reason, .. } => Err(reason.into()),
+            _ => Ok(None),
+        }
+    }
+
+    /// One of those that a message waits for has come; says how long it took.
+    fn done(&mut self, at: usize, number: u32, now: Mono) -> Option<Duration> {
+        let publisher = self.publishers.get_mut(at)?;
+        let place = number.checked_sub(publisher.oldest)? as usize;
+        let flight = publisher.flight.get_mut(place)?;
+        flight.left = flight.left.checked_sub(1)?;
+        let time = now.since(flight.sent);
+        while publisher.flight.front().is_some_and(|flight| flight.left == 0) {
+            publisher.flight.pop_front();
+            publisher.oldest += 1;
+        }
+        Some(time)
+    }
+
+    /// Publishes what the window takes.
+    fn fill(&mut self, crew: &mut Crew, at: usize) -> Result<(), CliError> {
+        while self.publishers[at].flight.len() < self.plan.window && self.may_send(crew) {
+            if !self.send(crew, at)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn may_send(&self, crew: &Crew) -> bool {
+        match self.until {
+            Until::Count(count) => self.sent < count,
+            Until::Time(end) => self.sent < MESSAGES_MAX && crew.now().mono < end,
+        }
+    }
+
+    /// False: its client takes no more before an answer has come.
+    fn send(&mut self, crew: &mut Crew, at: usize) -> Result<bool, CliError> {
+        crew.check_stop()?;
+        let (index, topics) = &self.plan.publishers[at];
+        let publisher = &mut self.publishers[at];
+        let number = publisher.oldest + publisher.flight.len() as u32;
+        let content = content(at, number, self.plan.size);
+        let sent = crew.now().mono;
+        let Ok(ticket) = crew.core(*index).publish(&topics[number as usize % topics.len()], &content) else {
+            return Ok(false);
+        };
+        publisher.flight.push_back(Flight { sent, left: 1 + self.plan.subscribers });
+        publisher.tickets.insert(ticket, number);
+        self.sent += 1;
+        Ok(true)
+    }
+}
+
+impl Tally {
+    fn new() -> Tally {
+        Tally { published: 0, delivered: 0, delivery: Times::new(), answer: Times::new() }
+    }
+}
+
+/// A message begins with its publisher and its number; what follows says nothing.
+fn content(publisher: usize, number: u32, size: usize) -> Vec<u8> {
+    let mut content = Vec::with_capacity(size);
+    content.extend((publisher as u32).to_be_bytes());
+    content.extend(number.to_be_bytes());
+    content.resize(size, b'.');
+    content
+}
+
+/// The two that it begins with.
+fn marks(content: &[u8]) -> Option<(usize, u32)> {
+    let (publisher, rest) = content.split_first_chunk()?;
+    let (number, _) = rest.split_first_chunk()?;
+    Some((u32::from_be_bytes(*publisher) as usize, u32::from_be_bytes(*number)))
+}
+
+fn not_ours() -> CliError {
+    CliError::new(Exit::Integrity, "a message came that was not published here, or came twice")
+}
+
+/// The broker is there, but nothing comes.
+const STALL_TIME: Duration = Duration::from_secs(30);
+/// A message's number has 32 bits; the first of them were used to warm up.
+const MESSAGES_MAX: u64 = u32::MAX as u64 / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_whose_it_is() {
+        assert_eq!(content(7, 9, 12).len(), 12);
+        assert_eq!(marks(&content(7, 9, 8)), Some((7, 9)));
+        assert_eq!(marks(&[0; 7]), None);
+    }
+
+    #[test]
+    fn a_message_is_done_when_all_have_it_and_no_one_has_it_twice() {
+        let topic = TopicName::parse("a").expect("a good name");
+        let plan = Plan { publishers: vec![(1, vec![topic])], subscribers: 1, size: 8, window: 2 };
+        let mut flow = Flow::new(plan);
+        let flight = |_| Flight { sent: Mono(10), left: 2 };
+        flow.publishers[0].flight.extend((0..2).map(flight));
+        // The second is done before the first, and waits for it.
+        for _ in 0..2 {
+            assert_eq!(flow.done(0, 1, Mono(15)), Some(Duration::from_micros(5)));
+        }
+        assert_eq!(flow.publishers[0].flight.len(), 2);
+        assert!(flow.done(0, 1, Mono(15)).is_none(), "a third of two");
+        assert!(flow.done(0, 0, Mono(15)).is_some() && flow.done(0, 0, Mono(15)).is_some());
+        assert!(flow.publishers[0].flight.is_empty());
+        assert!(flow.done(0, 0, Mono(15)).is_none() && flow.done(1, 0, Mono(15)).is_none());
+        assert!(flow.done(0, 2, Mono(15)).is_none(), "it was not sent yet");
+    }
+}

@@ -1,0 +1,123 @@
+//! `bench`: that its numbers add up, and that nothing of it stays. How fast it is is not asked.
+
+use serde_json::Value;
+
+use crate::support::Town;
+
+fn json(town: &Town, line: &str) -> Value {
+    serde_json::from_str(&town.good("alice", line)).expect("one JSON object")
+}
+
+fn topics(town: &Town) -> String {
+    town.good("alice", "topics --all --names")
+}
+
+#[test]
+fn every_message_is_with_every_subscriber_and_the_topics_are_gone() {
+    let town = Town::new();
+    town.topic("bench/mine");
+    let pins = town.good("alice", "trust list -v");
+    let figures = json(&town, "bench --pubs 2 --subs 3 --topics 3 --count 101 --size 64 --window 8 -J");
+    let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {figures}"));
+    assert_eq!((figure("published"), figure("delivered")), (101.0, 303.0));
+    assert_eq!((figures["durability"].as_str(), figure("window")), (Some("disk"), 8.0));
+    assert!(figure("delivery_p50_us") <= figure("delivery_p99_us"), "{figures}");
+    assert!(figure("answer_p50_us") >= 1.0 && figure("seconds") > 0.0, "{figures}");
+    // The broker of a test is a process of ours, on this host.
+    assert!(figure("broker_cpu_us_per_delivery") > 0.0 && figure("own_cpu_share") > 0.0, "{figures}");
+    assert_eq!(topics(&town), "bench/mine\n", "only what was there before");
+    assert_eq!(town.good("alice", "trust list -v"), pins, "and nothing is remembered of it");
+}
+
+#[test]
+fn without_subscribers_answers_are_counted() {
+    let town = Town::new();
+    let figures = json(&town, "bench --subs 0 --count 20 --durability memory --size 1KiB -J");
+    assert_eq!((&figures["published"], &figures["delivered"]), (&20.into(), &0.into()));
+    assert_eq!(figures.get("delivery_p50_us"), None);
+    assert!(figures["broker_cpu_us_per_publish"].is_number(), "{figures}");
+}
+
+#[test]
+fn a_run_may_be_bounded_by_time() {
+    let town = Town::new();
+    let figures = json(&town, "bench --duration 0.3 --subs 2 --durability memory -J");
+    let published = figures["published"].as_u64().expect("a count");
+    assert!(published > 0);
+    assert_eq!(figures["delivered"].as_u64(), Some(2 * published));
+}
+
+#[test]
+fn latency_is_of_one_message_at_a_time() {
+    let town = Town::new();
+    let csv = town.good("alice", "bench latency --count 15 --csv");
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((lines.len(), lines[0].len()), (2, lines[1].len()), "{csv}");
+    let cell = |name: &str| {
+        let place = lines[0].iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name}: {csv}"));
+        lines[1][place]
+    };
+    assert_eq!(
+        [cell("bench"), cell("window"), cell("published"), cell("delivered")],
+        ["latency", "1", "15", "15"]
+    );
+    assert!(cell("delivery_p99_us").parse::<u64>().is_ok_and(|us| us > 0));
+    assert_eq!(topics(&town), "");
+}
+
+#[test]
+fn sessions_are_counted() {
+    let town = Town::new();
+    let figures = json(&town, "bench connect --count 12 --at-once 5 -J");
+    assert_eq!((&figures["connected"], &figures["at_once"]), (&12.into(), &5.into()));
+    assert!(
+        figures["session_p50_us"].is_u64() && figures["broker_cpu_us_per_session"].is_number(),
+        "{figures}"
+    );
+    let text = town.good("alice", "bench connect --count 3");
+    assert!(text.contains("3 sessions in") && text.contains("broker CPU"), "{text}");
+}
+
+#[test]
+fn an_interrupted_run_takes_its_topics_away() {
+    let town = Town::new();
+    let mut bench = town.start("alice", "bench --duration 600 --topics 2");
+    // It says how far it is once it runs.
+    bench.says("messages published");
+    assert_eq!(topics(&town).lines().count(), 2);
+    bench.interrupt();
+    bench.says("stopped before");
+    assert_eq!(bench.wait().code(), Some(1));
+    assert_eq!(topics(&town), "");
+}
+
+#[test]
+fn topics_may_be_kept_and_have_a_name() {
+    let town = Town::new();
+    town.good("alice", "bench --count 3 --keep --topic home/speed");
+    let left = topics(&town);
+    assert!(left.starts_with("home/speed/") && left.ends_with("/0\n"), "{left}");
+    town.good("alice", &format!("delete {} --yes", left.trim()));
+}
+
+#[test]
+fn too_much_is_refused_before_anything_is_dialled() {
+    let mut town = Town::new();
+    town.kill_broker();
+    for (line, said) in [
+        ("bench --size 1MiB --window 1000", "64 MiB is the limit"),
+        ("bench --count 10000000 --subs 1000", "1000000000 is the limit"),
+        ("bench --size 7", "8 bytes"),
+        ("bench --size 2MiB", "1024 KiB"),
+        ("bench --pubs 0", "1..=256"),
+        ("bench --duration 2h", "an hour"),
+        ("bench --duration 1 --count 2", "cannot be used with"),
+        ("bench connect --count 100000", "1..=10000"),
+        ("bench --pubs 2 latency", "cannot be used with"),
+    ] {
+        let ended = town.run("alice", line);
+        assert_eq!(ended.code, 2, "{line}: {ended:?}");
+        assert!(ended.err.contains(said), "{line}: {}", ended.err);
+    }
+    assert_eq!(town.run("alice", "bench").code, 3);
+}
