@@ -118,7 +118,8 @@ impl Walk {
         if !is_ours {
             return;
         }
-        let commits = Some(word(head, 4)).filter(|pages| *pages > 0);
+        // A bad frame may be half of this round and half of the one before.
+        let commits = Some(word(head, 4)).filter(|pages| *pages > 0 && (is_good || !is_torn_head(at)));
         self.survey.frames.push(Frame { page: word(head, 0), commits, is_good, at });
         self.follows_lost_commit();
         match commits {
@@ -146,6 +147,12 @@ impl Walk {
             self.survey.recovered.torn_bytes += rest.len() as u64;
         }
     }
+}
+
+/// Whether a power cut can leave a frame's head with the salt of this round and, before it, the end of a
+/// transaction that is of the round before: a sector ends between them.
+fn is_torn_head(page_at: u64) -> bool {
+    (page_at - FRAME_HEADER_BYTES as u64 + SALT_AT).is_multiple_of(SECTOR_BYTES)
 }
 
 struct Header {
@@ -211,5 +218,94 @@ fn fill(from: &mut impl Read, to: &mut [u8]) -> io::Result<usize> {
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
+/// In the head of a frame.
+const SALT_AT: u64 = 8;
+/// What disks write whole, at least.
+const SECTOR_BYTES: u64 = 512;
 /// What SQLite makes by itself.
 const PAGE_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Entropy;
+    use crate::crypto::cert::testing::Seeded;
+
+    const PAGE: usize = 512;
+    const HEADER_SALT: usize = 16;
+
+    /// A log of one round: transactions of so many frames each.
+    fn round(number: u8, transactions: &[usize]) -> Vec<u8> {
+        let mut log = vec![0; HEADER_BYTES];
+        log[..4].copy_from_slice(&0x377f_0682_u32.to_be_bytes());
+        log[8..12].copy_from_slice(&(PAGE as u32).to_be_bytes());
+        // SQLite counts the first word up and draws the second.
+        log[HEADER_SALT..24].copy_from_slice(&[7, 7, 7, number, 31 * number, 2, 3, 4]);
+        let salt: [u8; 8] = log[HEADER_SALT..24].try_into().expect("8 bytes");
+        let mut sum = Sum(0, 0).add(&log[..24], false);
+        log[24..28].copy_from_slice(&sum.0.to_be_bytes());
+        log[28..].copy_from_slice(&sum.1.to_be_bytes());
+        for frames in transactions {
+            for frame in 1..=*frames {
+                let mut head = [0; FRAME_HEADER_BYTES];
+                head[..4].copy_from_slice(&(frame as u32).to_be_bytes());
+                head[4..8].copy_from_slice(&(if frame == *frames { 99_u32 } else { 0 }).to_be_bytes());
+                head[8..16].copy_from_slice(&salt);
+                let page = [number ^ frame as u8; PAGE];
+                sum = sum.add(&head[..8], false).add(&page, false);
+                head[16..20].copy_from_slice(&sum.0.to_be_bytes());
+                head[20..].copy_from_slice(&sum.1.to_be_bytes());
+                log.extend(head);
+                log.extend(page);
+            }
+        }
+        log
+    }
+
+    /// Whatever of a log's last transaction has reached the disk, over what a round before has left
+    /// there: each frame of that one ended a transaction.
+    #[test]
+    fn a_transaction_that_was_not_synced_is_torn_however_the_sectors_fell() {
+        let old = round(1, &[1; 100]);
+        let new = round(2, &[5, 90]);
+        let synced = HEADER_BYTES + 5 * (FRAME_HEADER_BYTES + PAGE);
+        let mut dice = Seeded::new(3);
+        let mut draw = || {
+            let mut byte = [0];
+            dice.fill(&mut byte);
+            byte[0]
+        };
+        for trial in 0..2000 {
+            let mut log = old.clone();
+            log[..synced].copy_from_slice(&new[..synced]);
+            let chance = [25, 128, 230][usize::from(draw()) % 3];
+            let mut from = synced;
+            while from < new.len() {
+                let to = ((from / 512 + 1) * 512).min(new.len());
+                if draw() < chance {
+                    log[from..to].copy_from_slice(&new[from..to]);
+                }
+                from = to;
+            }
+            let survey = survey(&mut &log[..]).expect("it is in RAM");
+            assert_eq!(survey.damaged_at, None, "trial {trial}");
+            assert!([5, 95].contains(&survey.recovered.frames), "trial {trial}: {:?}", survey.recovered);
+        }
+    }
+
+    #[test]
+    fn a_bad_frame_with_a_transaction_behind_it_is_damage() {
+        let log = round(1, &[3, 2, 4, 1]);
+        let slot = FRAME_HEADER_BYTES + PAGE;
+        for frame in 0..9 {
+            for byte in [5, 100] {
+                let mut log = log.clone();
+                log[HEADER_BYTES + frame * slot + byte] ^= 1;
+                let survey = survey(&mut &log[..]).expect("it is in RAM");
+                assert_eq!(survey.damaged_at, Some(frame as u64), "frame {frame}, byte {byte}");
+            }
+        }
+        let survey = survey(&mut &log[..]).expect("it is in RAM");
+        assert_eq!((survey.damaged_at, survey.recovered.frames), (None, 10));
+    }
+}
