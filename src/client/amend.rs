@@ -21,6 +21,8 @@ use super::Client;
 use super::create::members_of;
 use super::event::{Amended, Answer, Member, Notice};
 use super::failure::Failure;
+use super::link::Phase;
+use super::lull::{Lull, SILENCE_MAX};
 use super::request::{GrantAs, Join, Ticket};
 use super::topic::Link;
 use crate::base::Mono;
@@ -62,10 +64,10 @@ enum Stage {
         number: u32,
         until: Mono,
     },
-    /// The broker has taken the record: until it comes.
+    /// The broker has taken the record: until it comes, or there is a lull behind this time.
     Landing {
         number: u32,
-        until: Mono,
+        quiet_at: Mono,
     },
 }
 
@@ -96,8 +98,6 @@ enum Step {
 const ATTEMPTS_MAX: u32 = 16;
 /// How long the record that came first is waited for: it was on its way, and may have failed.
 const HELD_MAX: std::time::Duration = std::time::Duration::from_secs(2);
-/// How long a record that was taken may take to come back.
-const LANDING_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Client {
     /// Lets clients of these names into a topic, also such as were removed or denied before, or
@@ -201,7 +201,8 @@ impl Client {
             return Err(Failure::Nonsense("the topic has no records"));
         };
         amendment.land(|number| topic.records.hash_of(number as usize), me);
-        if !amendment.is_ready(chain.number(), self.now.mono)? {
+        let Phase::Active(session) = &self.phase else { return Ok(Step::Wait) };
+        if !amendment.is_ready(chain.number(), self.now.mono, &session.lull)? {
             return Ok(Step::Wait);
         }
         // What is done without being asked goes by the newest list that there is.
@@ -300,10 +301,10 @@ impl Client {
 
     /// The broker has taken a record.
     pub(super) fn amendment_taken(&mut self, name: &TopicName, id: Ticket) {
-        let until = self.now.mono + LANDING_MAX;
+        let quiet_at = self.now.mono + SILENCE_MAX;
         let Some(amendment) = self.amendment_mut(name, id) else { return };
         if let Some(number) = amendment.sent.last().map(|sent| sent.number) {
-            amendment.stage = Stage::Landing { number, until };
+            amendment.stage = Stage::Landing { number, quiet_at };
         }
     }
 
@@ -364,7 +365,15 @@ impl Amendment {
     /// When it is to be looked at again.
     pub fn deadline(&self) -> Option<Mono> {
         match self.stage {
-            Stage::Held { until, .. } | Stage::Landing { until, .. } => Some(until),
+            Stage::Held { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// When a lull would say that its record does not come back.
+    pub fn quiet_at(&self) -> Option<Mono> {
+        match self.stage {
+            Stage::Landing { quiet_at, .. } => Some(quiet_at),
             _ => None,
         }
     }
@@ -388,7 +397,7 @@ impl Amendment {
     }
 
     /// Whether to go on, now that the chain's newest record has this number.
-    fn is_ready(&mut self, newest: u32, now: Mono) -> Result<bool, Failure> {
+    fn is_ready(&mut self, newest: u32, now: Mono, lull: &Lull) -> Result<bool, Failure> {
         match self.stage {
             Stage::Ready => return Ok(true),
             Stage::Waiting => return Ok(false),
@@ -397,7 +406,7 @@ impl Amendment {
             Stage::Landing { number, .. } if newest >= number => {
                 return Err(Failure::Nonsense("another record stands where it has taken ours"));
             }
-            Stage::Landing { until, .. } if now < until => return Ok(false),
+            Stage::Landing { quiet_at, .. } if !lull.is_since(quiet_at) => return Ok(false),
             Stage::Landing { .. } => {
                 return Err(Failure::Nonsense("a record that it has taken does not come back"));
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::asks::Asks;
 use super::failure::{Disconnect, Failure, is_about_us};
+use super::lull::Lull;
 use super::{Client, Event};
 use crate::base::entropy::random_array;
 use crate::base::ids::{PublisherId, RequestId, TopicHandle};
@@ -54,6 +55,7 @@ pub struct Session {
     heard: Mono,
     spoke: Mono,
     pinged: Mono,
+    pub lull: Lull,
     pub asks: Asks,
     /// Requests of filters, which announce topics for as long as the session lasts.
     pub filters: HashMap<RequestId, TopicFilter>,
@@ -179,7 +181,28 @@ impl Client {
         };
         let topics = self.watched.iter().filter_map(|name| self.topics.get(name)?.deadline());
         let topics = topics.min().filter(|_| self.is_connected());
-        [link, topics, self.exit_deadline].into_iter().flatten().min()
+        [link, topics, self.probe_due(), self.exit_deadline].into_iter().flatten().min()
+    }
+
+    /// When the broker is to be asked whether it has nothing more to say of a topic that waits.
+    fn probe_due(&self) -> Option<Mono> {
+        let Phase::Active(session) = &self.phase else { return None };
+        session.welcome?;
+        let waiting = self.watched.iter().filter_map(|name| self.topics.get(name)?.quiet_at());
+        let unanswered = waiting.filter(|at| !session.lull.is_since(*at));
+        unanswered.min().and_then(|at| session.lull.due(at))
+    }
+
+    /// Asks it, if that is due.
+    pub(super) fn probe(&mut self) {
+        let now = self.now.mono;
+        if self.probe_due().is_none_or(|at| now < at) {
+            return;
+        }
+        if let Phase::Active(session) = &mut self.phase {
+            let number = session.lull.probe(now);
+            self.outbox.push(&ClientFrame::Ping { number });
+        }
     }
 
     /// Whether there is a session or a handshake. False: write out what
@@ -385,6 +408,7 @@ impl Session {
             heard: now,
             spoke: now,
             pinged: now,
+            lull: Lull::default(),
             asks: Asks::default(),
             filters: HashMap::new(),
             handles: HashMap::new(),

@@ -6,7 +6,7 @@
 //! then wait until [`Client::poll_timeout`] or [`Client::reconnect_at`].
 //!
 //! ```text
-//! link        handshake, records, keepalive, end and return
+//! link        handshake, records, keepalive, end and return ── lull  silence that is an answer
 //! receive     what a frame leads to ─┬─ deliver    records, senders, messages ── records, senders, delivery
 //!                                    ├─ publish    answers, what is sent when ── publishing, signing
 //!                                    ├─ subscribe  filters, topics, resumption ── resume  over runs
@@ -32,6 +32,7 @@ pub mod failure;
 mod keep;
 mod keyring;
 mod link;
+mod lull;
 mod memory;
 mod outbox;
 pub mod pins;
@@ -318,6 +319,7 @@ impl Client {
     /// Does what can be done after an input or a request.
     fn advance(&mut self) {
         self.advance_topics();
+        self.probe();
         if self.exit_deadline.is_some() {
             self.advance_exit();
         }

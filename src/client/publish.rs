@@ -108,7 +108,8 @@ impl Client {
             Link::Opening => return,
             Link::Open(_) => {}
         }
-        let is_settled = topic.settle(self.now.mono);
+        let Phase::Active(session) = &self.phase else { return };
+        let is_settled = topic.settle(&session.lull);
         if is_settled && self.is_cut_short(name) {
             return self.end(End::retry(Disconnect::BrokerSilent));
         }

@@ -37,6 +37,11 @@ impl Client {
         if !is_early && !self.is_connected() {
             return Err(End::protocol(format!("{} before Welcome", frame.label())));
         }
+        if !matches!(frame, F::Ping { .. } | F::Pong { .. })
+            && let Some(session) = self.session_mut()
+        {
+            session.lull.stir();
+        }
         match frame {
             F::Ping { number } => self.outbox.push(&ClientFrame::Pong { number }),
             F::Pong { number } => self.pong(number),
@@ -171,9 +176,10 @@ impl Client {
 
     fn pong(&mut self, number: u64) {
         let now = self.now.mono;
+        let Some(session) = self.session_mut() else { return };
+        session.lull.pong(number);
         // Other numbers are answers to keepalives.
         let Ok(request) = u32::try_from(number).map(RequestId) else { return };
-        let Some(session) = self.session_mut() else { return };
         let ask = session.asks.take(request, |ask| matches!(ask, Ask::Ping { .. }));
         if let Some(Ask::Ping { sent, ticket }) = ask {
             let round_trip = sent.map_or(Duration::ZERO, |sent| now.since(sent));

@@ -2,11 +2,11 @@
 //! publishes, and under which handle it is open in this session.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
 
 use super::amend::Amendment;
 use super::delivery::Delivery;
 use super::failure::IntegrityFault;
+use super::lull::{Lull, SILENCE_MAX};
 use super::publishing::Publishing;
 use super::records::Records;
 use super::request::Ticket;
@@ -67,7 +67,7 @@ pub struct OpenTopic {
     pub judged: bool,
     /// The newest record's number that was remembered when the topic was opened.
     pub remembered: Option<u32>,
-    /// When they count as having come.
+    /// If there is a lull then or later, they count as having come.
     pub quiet_at: Mono,
     /// Whether this session delivers messages.
     pub delivering: bool,
@@ -86,9 +86,6 @@ pub struct Sender {
     pub delegation: Result<Delegation, IntegrityFault>,
 }
 
-/// CaughtUp marks where a topic's records end. Who waits for it waits no longer than this
-/// after the last record: a broker that leaves it out holds nobody up for good.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Senders known by number; as many older ones are remembered, far more than a broker counts on.
 const SENDERS_MAX: usize = 4096;
 
@@ -140,10 +137,10 @@ impl Topic {
     }
 
     /// Whether all records have come, as far as can be known now.
-    pub fn settle(&mut self, now: Mono) -> bool {
+    pub fn settle(&mut self, lull: &Lull) -> bool {
         match &mut self.link {
             Link::Open(open) => {
-                open.settled |= now >= open.quiet_at;
+                open.settled |= lull.is_since(open.quiet_at);
                 open.settled
             }
             _ => false,
@@ -152,12 +149,18 @@ impl Topic {
 
     /// When something that waits for this topic is to be looked at again.
     pub fn deadline(&self) -> Option<Mono> {
-        let quiet = match &self.link {
+        let amendment = self.amendments.front().and_then(Amendment::deadline);
+        [amendment, self.publishing.held_until()].into_iter().flatten().min()
+    }
+
+    /// When something of this topic has been waited for so long that a lull is to be looked for.
+    pub fn quiet_at(&self) -> Option<Mono> {
+        let records = match &self.link {
             Link::Open(open) if !open.settled => Some(open.quiet_at),
             _ => None,
         };
-        let amendment = self.amendments.front().and_then(Amendment::deadline);
-        [quiet, amendment, self.publishing.held_until()].into_iter().flatten().min()
+        let amendment = self.amendments.front().and_then(Amendment::quiet_at);
+        [records, amendment].into_iter().flatten().min()
     }
 }
 

@@ -47,6 +47,8 @@ pub fn join(stage: &mut Stage, dice: &mut Dice, person: usize) {
 pub fn watch(stage: &mut Stage, dice: &mut Dice, person: usize) {
     let answers = dice.percent(75);
     if let Some(player) = stage.players[person].as_mut().filter(|player| !player.is_over) {
+        let who = &stage.cast.people()[person].name;
+        stage.trace.note(stage.mono, format_args!("{who} watches who asks, answers {answers}"));
         player.watch(answers);
     }
 }
@@ -112,6 +114,8 @@ fn ask(stage: &mut Stage, person: usize, change: Change) {
         if let What::Join = change.what {
             stage.model.asked_to_join.insert((change.topic.clone(), player.me));
         }
+        let who = &stage.cast.people()[person].name;
+        stage.trace.note(stage.mono, format_args!("{who} asks of {}: {:?}", change.topic, change.what));
         player.change(change);
     }
 }

@@ -1,7 +1,8 @@
 //! Seeds in the ordinary test run, and proof that the model catches what it should.
 //!
-//! `SEALMQ_SIM_SEED=7 cargo test --lib sim::tests::replay` runs one seed again,
-//! `SEALMQ_SIM_SEEDS=5000 cargo test --lib sim::tests` runs more of them.
+//! `SEALMQ_SIM_SEED=7 cargo test --lib sim::tests::replay` runs one seed again, with
+//! `SEALMQ_SIM_LINES=2000` of its last lines. `SEALMQ_SIM_SEEDS=5000 cargo test --lib sim::tests`
+//! runs more of them, from `SEALMQ_SIM_FROM=1001` on.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +12,8 @@ use super::{Failed, Fault, Rule, Summary, run};
 /// Seeds of an ordinary run, in so many tests, which run side by side.
 const SEEDS: u64 = 200;
 const SHARES: u64 = 4;
+/// Lines of a failure's history that are shown.
+const LINES: u64 = 60;
 
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
@@ -23,7 +26,9 @@ fn hold(seed: u64) -> Result<Summary, String> {
         Ok(Ok(summary)) => Ok(summary),
         Ok(Err(failed)) => {
             let Failed { violation, recent } = *failed;
-            Err(format!("{}\n{violation}\nagain with: {replay}", recent.join("\n")))
+            let lines = number("SEALMQ_SIM_LINES").unwrap_or(LINES) as usize;
+            let shown = recent[recent.len().saturating_sub(lines)..].join("\n");
+            Err(format!("{shown}\n{violation}\nagain with: {replay}"))
         }
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -40,7 +45,8 @@ fn must_hold(seed: u64) -> Summary {
 /// Runs a share of the seeds to its end, and tells of all that failed.
 fn share(nth: u64) {
     let seeds = number("SEALMQ_SIM_SEEDS").unwrap_or(SEEDS);
-    let results = (1..=seeds).filter(|seed| seed % SHARES == nth).map(hold);
+    let from = number("SEALMQ_SIM_FROM").unwrap_or(1);
+    let results = (from..=seeds).filter(|seed| seed % SHARES == nth).map(hold);
     let (good, bad): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
     let bad: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
     for (nth, what) in bad.iter().enumerate() {

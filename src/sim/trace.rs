@@ -16,8 +16,8 @@ pub struct Trace {
     line: String,
 }
 
-/// Lines kept for the report.
-const RECENT: usize = 60;
+/// Lines kept for the report: whoever replays a seed may want to see how it came to its end.
+const RECENT: usize = 2_000;
 
 impl Trace {
     pub fn new() -> Trace {

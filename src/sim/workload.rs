@@ -244,6 +244,8 @@ impl Workload {
         let all = [Query::Topics, Query::Stats, Query::Ping, Query::Clients, Query::Members, Query::Open];
         let query = *self.dice.pick(&all);
         let Some(player) = &mut stage.players[person] else { return };
+        let who = &stage.cast.people()[person].name;
+        stage.trace.note(stage.mono, format_args!("{who} asks of {topic}: {query:?}"));
         player.query(query, &topic);
     }
 
@@ -252,6 +254,10 @@ impl Workload {
         let longest = *self.dice.pick(&[50, 2_000, 200_000]);
         let until = stage.mono + self.dice.millis(longest);
         let (up, down) = *self.dice.pick(&[(true, false), (false, true), (true, true)]);
+        let who = &stage.cast.people()[person].name;
+        stage
+            .trace
+            .note(stage.mono, format_args!("{who} is stalled until {}, up {up}, down {down}", until.0));
         for link in stage.links.iter_mut().filter(|link| link.person == person) {
             if up {
                 link.up.stall(until);

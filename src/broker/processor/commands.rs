@@ -14,7 +14,7 @@ use crate::base::limits::{FILTERS_PER_CONNECTION_MAX, RSA_BYTES_MAX, STAGED_BYTE
 use crate::base::names::{TopicFilter, TopicName};
 use crate::wire::body::Body;
 use crate::wire::frame::{BrokerFrame, ClientFrame};
-use crate::wire::values::Start;
+use crate::wire::values::{RefuseCode, Start};
 
 /// What became of a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,12 +139,13 @@ impl Processor {
 
     fn open(&mut self, id: ConnId, request: RequestId, name: &TopicName, start: Start, now: Now) {
         let Some(me) = self.seat(id).map(|seat| seat.peer.fingerprint) else { return };
-        let opened = match self.live_topic(name) {
-            Ok((key, topic)) if topic.chain.member(me).is_some() => {
+        // One that is being deleted is there until that is stored: a crash may bring it back.
+        let opened = match self.topic_named(name) {
+            Some((key, topic)) if topic.chain.member(me).is_some() => {
                 self.open_topic(id, key, Opening { request, start })
             }
-            Ok((_, topic)) => Err(self.stranger(topic, &me, now.wall)),
-            Err(refusal) => Err(refusal),
+            Some((_, topic)) => Err(self.stranger(topic, &me, now.wall)),
+            None => Err(Refusal::code(RefuseCode::NoSuchTopic)),
         };
         if let Err(refusal) = opened {
             self.refuse(id, request, refusal);

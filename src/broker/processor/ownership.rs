@@ -69,9 +69,15 @@ impl Processor {
         Ok(key)
     }
 
+    /// A topic that exists, perhaps not for long.
+    pub(super) fn topic_named(&self, name: &TopicName) -> Option<(TopicKey, &Topic)> {
+        let key = self.topics.key(name)?;
+        Some((key, self.topics.topic(key)?))
+    }
+
     /// A topic that exists and is not about to go.
     pub(super) fn live_topic(&self, name: &TopicName) -> Result<(TopicKey, &Topic), Refusal> {
-        let found = self.topics.key(name).and_then(|key| Some((key, self.topics.topic(key)?)));
+        let found = self.topic_named(name);
         found.filter(|(_, topic)| !topic.deleting).ok_or_else(|| Refusal::code(RefuseCode::NoSuchTopic))
     }
 

@@ -330,6 +330,36 @@ fn publishes_under_way_are_answered_before_their_topic_goes() {
     assert!(before > 0, "{before} came before the store was done, {behind} behind it");
 }
 
+#[test]
+fn a_topic_can_be_opened_until_its_removal_is_stored() {
+    let (mut before, mut behind) = (0, 0);
+    for seed in 0..20 {
+        let mut h = Harness::with(BrokerConfig::default(), Box::new(Memory::with_delay(64 << 20, seed, 3)));
+        let (mut alice, mut bob) = (h.connect("alice"), h.connect("bob"));
+        h.create(&mut alice, "home/x", &["bob"], Retention::default());
+        let delete = deletion_of(&mut alice, "home/x");
+        h.send(&mut alice, &[delete], &[]);
+        h.broker.turn(h.now);
+        let (request, name) = (bob.request(), topic_name("home/x"));
+        h.send(&mut bob, &[ClientFrame::Open { request, name, start: Start::Earliest }], &[]);
+        for _ in 0..20 {
+            h.advance(std::time::Duration::from_millis(5));
+            h.read(&mut alice);
+            h.read(&mut bob);
+        }
+        let told = brief(&bob.frames);
+        match told.first().map(String::as_str) {
+            Some("refused NoSuchTopic") => behind += 1,
+            _ => {
+                assert_eq!(told.last().map(String::as_str), Some("ended Deleted"), "seed {seed}: {told:?}");
+                before += 1;
+            }
+        }
+        assert_eq!(brief(&alice.frames), ["ended Deleted", "done"], "seed {seed}");
+    }
+    assert!(before > 0, "{before} came before the store was done, {behind} behind it");
+}
+
 // ---- Delegations ----
 
 #[test]

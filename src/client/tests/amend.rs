@@ -254,7 +254,7 @@ fn a_record_that_was_taken_has_to_come_back() {
         rig.say(&[BrokerFrame::Done { request: given.request }]);
         assert!(rig.answers().is_empty());
         if silent {
-            rig.pass(std::time::Duration::from_secs(11));
+            rig.lull();
         } else {
             script.admit(&rig.world, "carol", 2);
             rig.say(&[script.record(2, me(&rig))]);

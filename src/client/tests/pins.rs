@@ -215,7 +215,7 @@ fn a_broker_that_does_not_say_when_it_is_done_gets_nothing_either() {
     rig.say(&[old.announce(request, 2, 2)]);
     let records = old.all_records(me(&rig));
     rig.say(&records);
-    rig.pass(std::time::Duration::from_secs(11));
+    rig.lull();
     assert!(!rig.heard().iter().any(|frame| matches!(frame, ClientFrame::Publish { .. })));
     // It may be the line, so nobody is accused.
     let events = rig.events();

@@ -323,8 +323,32 @@ fn a_member_without_a_key_is_told_so_once_all_records_are_there() {
     let mut rig = Rig::connected("carol");
     let ticket = publish(&mut rig, b"x");
     open(&mut rig, &script);
-    rig.pass(Duration::from_secs(11));
+    rig.lull();
     assert_eq!(rig.answers(), [(ticket, Err(Failure::NotMember(topic("a/b"))))], "told or not");
+}
+
+#[test]
+fn a_line_that_carries_nothing_is_no_answer() {
+    let (mut rig, script) = bob_in(1);
+    let asked = [publish(&mut rig, b"x"), rig.client.members(&topic("a/b"))];
+    let heard = rig.heard();
+    let [ClientFrame::Open { request, .. }] = heard[..] else { panic!("{heard:?}") };
+    rig.say(&[script.announce(request, 2, 2)]);
+    // Only one ping asks, however long it takes.
+    rig.pass(Duration::from_secs(50));
+    let heard = rig.heard();
+    let [ClientFrame::Ping { number }] = heard[..] else { panic!("{heard:?}") };
+    assert!(rig.events().is_empty(), "not even the pong has come");
+    // What was on its way comes first.
+    rig.say(&[script.record(0, me(&rig)), script.record(1, me(&rig))]);
+    rig.say(&[BrokerFrame::Pong { number }]);
+    let answers = rig.answers();
+    assert!(answers.is_empty(), "there may be more of it: {answers:?}");
+    assert!(matches!(rig.heard()[..], [ClientFrame::Publisher { .. }, ClientFrame::Publish { .. }]));
+    rig.lull();
+    let answers = rig.answers();
+    let [(answered, Ok(Answer::Members(_)))] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(*answered, asked[1]);
 }
 
 fn caught_up() -> BrokerFrame {

@@ -115,6 +115,14 @@ impl Rig {
         self.advance_to(end);
     }
 
+    /// The broker says nothing for so long that it is asked whether it is there, and it is.
+    pub fn lull(&mut self) {
+        self.pass(Duration::from_secs(11));
+        let heard = self.heard();
+        let [ClientFrame::Ping { number }] = heard[..] else { panic!("{heard:?}") };
+        self.say(&[BrokerFrame::Pong { number }]);
+    }
+
     fn advance_to(&mut self, mono: Mono) {
         let passed = mono.since(self.now.mono);
         self.now = Now { mono: self.now.mono.max(mono), wall: self.now.wall + passed };
