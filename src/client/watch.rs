@@ -14,7 +14,7 @@ use super::event::Event;
 use super::link::End;
 use super::requests::Listing;
 use crate::base::Wall;
-use crate::base::ids::Fingerprint;
+use crate::base::ids::{Fingerprint, TopicId};
 use crate::base::names::{TopicFilter, TopicName};
 use crate::chain::JoinRequest;
 use crate::wire::values::JoinEntry;
@@ -24,10 +24,22 @@ use crate::wire::values::JoinEntry;
 pub struct Watch {
     /// Whether requests for open topics and due rotations are answered.
     answers: bool,
-    /// Requests that were told of, and when they had come.
-    told: BTreeMap<(TopicName, Fingerprint), Wall>,
+    /// Requests that were told of, by topic and client.
+    told: BTreeMap<(TopicName, Fingerprint), Told>,
+    /// Topics whose rotation was said to be due while nothing is answered.
+    due: BTreeSet<TopicName>,
     /// Topics whose rotation was said to be due and is not, by our own revocation list.
     doubted: BTreeSet<TopicName>,
+}
+
+/// A request that was told of.
+struct Told {
+    /// When it had come to the broker.
+    time: Wall,
+    /// Which topic of the name it is for: another one is another request.
+    topic: TopicId,
+    /// Whether it was looked at with answers on.
+    is_answered: bool,
 }
 
 /// Requests that are remembered as told; a broker keeps 256 a topic. Beyond, some are told again.
@@ -41,16 +53,21 @@ impl Client {
     /// Tells of those who ask to join topics that we may change, now and later, and of members
     /// whose certificates were revoked. With `answer` those who may be are let into open topics,
     /// and those whose certificates our own revocation list names are removed. Lasts over all
-    /// sessions; calling it again changes `answer`.
+    /// sessions; calling it again changes `answer`, and if it is on then answers what waits.
     pub fn watch(&mut self, answer: bool) {
-        if let Some(watch) = &mut self.watch {
-            watch.answers = answer;
-            return;
+        let is_new = self.watch.is_none();
+        let watch = self.watch.get_or_insert_default();
+        let is_turned_on = answer && !watch.answers;
+        watch.answers = answer;
+        let due = if is_turned_on { std::mem::take(&mut watch.due) } else { BTreeSet::new() };
+        for topic in due {
+            self.amend_unasked(&topic, Intent::RemoveRevoked);
         }
-        self.watch = Some(Watch { answers: answer, ..Watch::default() });
-        if self.is_connected() {
+        // Who asks is listed again: those who were told of already only wait for their answer.
+        if (is_new || is_turned_on) && self.is_connected() {
             self.follow_requests();
         }
+        self.advance();
     }
 
     /// A session has begun, or is to be followed from now on.
@@ -65,17 +82,24 @@ impl Client {
     pub(super) fn requested(&mut self, entry: &JoinEntry) {
         let (Some(watch), Ok(said)) = (&mut self.watch, JoinRequest::parse(&entry.ask)) else { return };
         let key = (entry.topic.clone(), said.who);
-        if watch.told.get(&key).is_some_and(|before| entry.time.since(*before) < ASKED_AGAIN_MIN) {
+        let told = watch
+            .told
+            .get(&key)
+            .filter(|told| told.topic == said.topic && entry.time.since(told.time) < ASKED_AGAIN_MIN);
+        let (is_told, answers) = (told.is_some(), watch.answers);
+        if told.is_some_and(|told| told.is_answered || !answers) {
             return;
         }
+        let time = told.map_or(entry.time, |told| told.time);
         if watch.told.len() >= TOLD_MAX {
             watch.told.clear();
         }
-        watch.told.insert(key, entry.time);
-        let answers = watch.answers;
+        watch.told.insert(key, Told { time, topic: said.topic, is_answered: answers });
         let Some((request, admission)) = self.read_request(entry) else { return };
         let topic = request.topic.clone();
-        self.events.push(Event::Requested(request));
+        if !is_told {
+            self.events.push(Event::Requested(request));
+        }
         if let Some(admission) = admission.filter(|_| answers) {
             self.amend_unasked(&topic, Intent::LetIn(vec![admission]));
         }
@@ -98,8 +122,10 @@ impl Client {
             return Ok(());
         }
         self.events.push(Event::RotateDue { topic: topic.clone() });
-        if self.watch.as_ref().is_some_and(|watch| watch.answers) {
-            self.amend_unasked(&topic, Intent::RemoveRevoked);
+        match &mut self.watch {
+            Some(watch) if watch.answers => self.amend_unasked(&topic, Intent::RemoveRevoked),
+            Some(watch) if watch.due.len() < DOUBTED_MAX => _ = watch.due.insert(topic),
+            _ => {}
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ pub struct Log {
     /// How often it has lost its messages: one of RAM does with each broker.
     losses: u32,
     counters: HashSet<(Fingerprint, PublisherId, Counter)>,
+    /// Whom which message was shown to.
+    readers: HashSet<(Fingerprint, Offset)>,
     /// Where each message stands, and after how many losses.
     places: HashMap<MessageId, (u32, Offset)>,
 }
@@ -76,6 +78,7 @@ enum Stored {
     Message {
         losses: u32,
         sender: Fingerprint,
+        publisher: PublisherId,
         counter: Counter,
         epoch: Epoch,
         time: Wall,
@@ -213,11 +216,12 @@ impl Model {
         Rule::AnswersAreTrue.check(!is_there, || format!("{id:?} was refused, and is there"))
     }
 
-    /// Holds a message as it was shown against what was stored and sent.
-    pub fn shown(&mut self, at: Incarnation, m: &Message) -> Result<(), Violation> {
+    /// Holds a message as it was shown to `me` against what was stored and sent.
+    pub fn shown(&mut self, at: Incarnation, m: &Message, me: Fingerprint) -> Result<(), Violation> {
         let log = self.logs.get_mut(&at).expect("readers read logs that are");
+        log.readers.insert((me, m.offset));
         let place = || format!("{} of {}", m.offset, m.topic);
-        let Some(Stored::Message { losses, sender, counter, epoch, time, id, seen }) =
+        let Some(Stored::Message { losses, sender, counter, epoch, time, id, seen, .. }) =
             log.entries.get_mut(m.offset.0 as usize)
         else {
             return Err(Rule::ContentIsTrue.broken(format!("there is no message at {}", place())));
@@ -323,6 +327,7 @@ impl Log {
             entries: Vec::new(),
             losses: 0,
             counters: HashSet::new(),
+            readers: HashSet::new(),
             places: HashMap::new(),
         }
     }
@@ -370,6 +375,28 @@ impl Log {
         last.is_some_and(|last| last < self.first.0)
     }
 
+    /// Whether the message at `at` is one that `me` was shown before this log, which is of RAM, lost it:
+    /// its sender had no answer and has sent it again. That it is then said to be repeated is documented:
+    /// no subscriber can tell a broker that has lost something from one that repeats.
+    pub fn comes_again(&self, at: Offset, counter: Counter, me: Fingerprint) -> bool {
+        let message = |at: Offset| match self.entries.get(at.0 as usize)? {
+            Stored::Message { losses, sender, publisher, counter, id, .. } => {
+                Some((*losses, (*sender, *publisher, *counter), *id))
+            }
+            _ => None,
+        };
+        let Some((losses, named, id)) = message(at).filter(|(_, (.., number), _)| *number == counter) else {
+            return false;
+        };
+        let is_same = |before: Offset| {
+            message(before).is_some_and(|(since, same, was)| {
+                same == named && since < losses && (id.is_none() || was.is_none() || id == was)
+            })
+        };
+        let mut shown = self.readers.iter().filter(|(who, before)| *who == me && *before < at);
+        self.durability == Durability::Memory && shown.any(|(_, before)| is_same(*before))
+    }
+
     pub fn messages_between(&self, from: Offset, to: Offset) -> usize {
         self.messages(from, to).count()
     }
@@ -401,9 +428,9 @@ impl Log {
                 Rule::NothingIsRepeated.check(is_new, || {
                     format!("number {counter} of {} is in {} twice", sender.name, self.name)
                 })?;
-                let (sender, counter, time) = (sender.fingerprint, *counter, entry.time);
-                let losses = self.losses;
-                Stored::Message { losses, sender, counter, epoch, time, id: None, seen: None }
+                let (publisher, counter, time) = (sender.publisher, *counter, entry.time);
+                let (sender, losses) = (sender.fingerprint, self.losses);
+                Stored::Message { losses, sender, publisher, counter, epoch, time, id: None, seen: None }
             }
         };
         if self.entries.is_empty() {

@@ -219,6 +219,16 @@ impl Player {
                 let me = self.me;
                 self.reader(&topic)?.keyless(at, me, model)
             }
+            Event::Integrity(Integrity {
+                topic,
+                offset: Some(at),
+                fault: IntegrityFault::Replayed { counter },
+                stopped: false,
+                ..
+            }) => {
+                let me = self.me;
+                self.reader(&topic)?.repeated(at, counter, me, model)
+            }
             Event::Integrity(integrity) => Err(Rule::NobodyIsAccused.broken(format!("{integrity:?}"))),
             Event::Closed => self.over(),
         }

@@ -2,7 +2,7 @@
 
 use super::model::{Log, Model};
 use super::rules::{Rule, Violation};
-use crate::base::ids::{Fingerprint, Incarnation, Offset};
+use crate::base::ids::{Counter, Fingerprint, Incarnation, Offset};
 use crate::client::{Message, Opened};
 
 /// Where a subscriber is in a log.
@@ -26,7 +26,7 @@ impl Reader {
         Rule::MembersDecide.check(may_read, || {
             format!("{} of {} was shown to one who was not given epoch {}", m.offset, m.topic, m.epoch)
         })?;
-        model.shown(self.log, m)
+        model.shown(self.log, m, me)
     }
 
     /// A message came whose key it was not given.
@@ -38,6 +38,21 @@ impl Reader {
         Rule::MembersDecide.check(!model.may_read(me, log, at), || {
             format!("{at} of {} is withheld from one who was given its key", log.name)
         })
+    }
+
+    /// A message is said to have come before.
+    pub fn repeated(
+        &mut self,
+        at: Offset,
+        counter: Counter,
+        me: Fingerprint,
+        model: &Model,
+    ) -> Result<(), Violation> {
+        let log = self.log(model)?;
+        Rule::NobodyIsAccused.check(log.comes_again(at, counter, me), || {
+            format!("{at} of {} is said to repeat number {counter}", log.name)
+        })?;
+        self.reach(at, model)
     }
 
     /// Something stands at this place, and nothing was left out before it.

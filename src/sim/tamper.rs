@@ -41,6 +41,8 @@ pub enum Fault {
     WithholdAsKeyless,
     /// An honest message is called a forgery.
     Accuse,
+    /// A message is said to have come before.
+    CallRepeated,
     /// A change of membership is never answered.
     LoseAmendment,
     /// A change of membership is said to have done what it did not.
@@ -75,7 +77,7 @@ pub struct Tamper {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::LoseMessage,
         Fault::RepeatMessage,
         Fault::SwapMessages,
@@ -92,6 +94,7 @@ impl Fault {
         Fault::ShowKeyless,
         Fault::WithholdAsKeyless,
         Fault::Accuse,
+        Fault::CallRepeated,
         Fault::LoseAmendment,
         Fault::InventAmendment,
         Fault::HideMember,
@@ -183,6 +186,10 @@ impl Tamper {
                 vec![not_taken(m, IntegrityFault::NoKey { epoch })]
             }
             (Fault::Accuse, Event::Message(m)) => vec![not_taken(m, IntegrityFault::BadSignature)],
+            (Fault::CallRepeated, Event::Message(m)) => {
+                let counter = m.counter;
+                vec![not_taken(m, IntegrityFault::Replayed { counter })]
+            }
             (Fault::LoseAmendment, Event::Answer { result: Ok(Answer::Amended(_)), .. }) => Vec::new(),
             (Fault::InventAmendment, Event::Answer { ticket, result: Ok(Answer::Amended(mut amended)) }) => {
                 let undone = amended.unchanged.iter().chain(&amended.denied).cloned().collect::<Vec<_>>();

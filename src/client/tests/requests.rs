@@ -230,6 +230,41 @@ fn who_asks_again_and_again_is_heard_now_and_then() {
 }
 
 #[test]
+fn who_was_told_of_without_an_answer_gets_one_once_answers_are_on() {
+    let (mut rig, script) = watching(JoinPolicy::Open, true);
+    rig.client.watch(false);
+    let entry = asking(&rig, "bob", request("bob", "bob", script.chain.topic()));
+    let told = |rig: &mut Rig| rig.events().iter().filter(|e| matches!(e, Event::Requested(_))).count();
+    rig.say(&[BrokerFrame::Requested { entry: entry.clone() }]);
+    rig.say(&[BrokerFrame::RotateDue { name: topic("t/1") }]);
+    assert_eq!((told(&mut rig), rig.heard().len()), (1, 0));
+    rig.client.watch(true);
+    let heard = rig.heard();
+    let [ClientFrame::Open { name, .. }, ClientFrame::ListRequests { request, follow: true, .. }] =
+        &heard[..]
+    else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(*name, topic("t/1"), "what was due is");
+    rig.say(&[BrokerFrame::Requests { request: *request, more: false, requests: vec![entry] }]);
+    open(&mut rig, &script);
+    assert!(appended(&mut rig).is_some());
+    assert_eq!(told(&mut rig), 0, "it was told of before");
+    rig.client.watch(true);
+    assert!(rig.heard().is_empty(), "nothing has changed");
+}
+
+#[test]
+fn who_asks_for_a_topic_that_was_made_anew_is_heard_at_once() {
+    let (mut rig, script) = watching(JoinPolicy::Ask, true);
+    for id in [script.chain.topic(), TopicId([8; 32])] {
+        let entry = asking(&rig, "bob", request("bob", "bob", id));
+        rig.say(&[BrokerFrame::Requested { entry }]);
+        assert_eq!(rig.events().iter().filter(|e| matches!(e, Event::Requested(_))).count(), 1);
+    }
+}
+
+#[test]
 fn a_broker_that_names_topics_without_end_is_not_remembered_for_it() {
     let (mut rig, _) = watching(JoinPolicy::Ask, true);
     for n in 0..100 {
