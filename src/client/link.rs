@@ -184,27 +184,6 @@ impl Client {
         [link, topics, self.probe_due(), self.exit_deadline].into_iter().flatten().min()
     }
 
-    /// When the broker is to be asked whether it has nothing more to say of a topic that waits.
-    fn probe_due(&self) -> Option<Mono> {
-        let Phase::Active(session) = &self.phase else { return None };
-        session.welcome?;
-        let waiting = self.watched.iter().filter_map(|name| self.topics.get(name)?.quiet_at());
-        let unanswered = waiting.filter(|at| !session.lull.is_since(*at));
-        unanswered.min().and_then(|at| session.lull.due(at))
-    }
-
-    /// Asks it, if that is due.
-    pub(super) fn probe(&mut self) {
-        let now = self.now.mono;
-        if self.probe_due().is_none_or(|at| now < at) {
-            return;
-        }
-        if let Phase::Active(session) = &mut self.phase {
-            let number = session.lull.probe(now);
-            self.outbox.push(&ClientFrame::Ping { number });
-        }
-    }
-
     /// Whether there is a session or a handshake. False: write out what
     /// [`Client::poll_transmit`] still gives, then close the transport.
     pub fn wants_transport(&self) -> bool {

@@ -2,14 +2,16 @@
 //!
 //! CaughtUp marks where a topic's records end, and a record that the broker has taken comes back. Who
 //! waits for one of them waits no longer than this module says: a broker that leaves it out holds nobody
-//! up for good. But a stalled line is no answer. So a broker that was silent for long enough is pinged;
-//! what it had to say before comes before the pong, for what it cannot write yet comes before the pong as
-//! well. If nothing but the pong comes, it had nothing more to say: that is a lull. Must not know what is
-//! waited for.
+//! up for good. But a stalled line is no answer. So a broker that was silent for long enough is pinged. What
+//! it had said before, and what kept it from saying more, comes ahead of its pong. If nothing does, it had
+//! nothing to say: that is a lull. Must not know what a topic waits for.
 
 use std::time::Duration;
 
+use super::Client;
+use super::link::Phase;
 use crate::base::Mono;
+use crate::wire::frame::ClientFrame;
 
 /// A session's silences.
 #[derive(Default)]
@@ -34,6 +36,29 @@ struct Probe {
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Numbers of these pings lie above those of keepalives, which count records.
 const PROBE_NUMBER: u64 = 1 << 62;
+
+impl Client {
+    /// When the broker is to be asked whether it has nothing more to say of a topic that waits.
+    pub(super) fn probe_due(&self) -> Option<Mono> {
+        let Phase::Active(session) = &self.phase else { return None };
+        session.welcome?;
+        let waiting = self.watched.iter().filter_map(|name| self.topics.get(name)?.quiet_at());
+        let unanswered = waiting.filter(|at| !session.lull.is_since(*at));
+        unanswered.min().and_then(|at| session.lull.due(at))
+    }
+
+    /// Asks it, if that is due.
+    pub(super) fn probe(&mut self) {
+        let now = self.now.mono;
+        if self.probe_due().is_none_or(|at| now < at) {
+            return;
+        }
+        if let Phase::Active(session) = &mut self.phase {
+            let number = session.lull.probe(now);
+            self.outbox.push(&ClientFrame::Ping { number });
+        }
+    }
+}
 
 impl Lull {
     /// The broker has said something besides a ping or a pong.

@@ -240,7 +240,7 @@ fn who_was_told_of_without_an_answer_gets_one_once_answers_are_on() {
     assert_eq!((told(&mut rig), rig.heard().len()), (1, 0));
     rig.client.watch(true);
     let heard = rig.heard();
-    let [ClientFrame::Open { name, .. }, ClientFrame::ListRequests { request, follow: true, .. }] =
+    let [ClientFrame::ListRequests { request, follow: true, .. }, ClientFrame::Open { name, .. }] =
         &heard[..]
     else {
         panic!("{heard:?}")
