@@ -77,18 +77,14 @@ impl Processor {
         let Some(topic) = self.topics.topic_mut(key) else { return };
         topic.append_done(result.is_err());
         let mut waiters = std::mem::take(&mut self.waiters);
-        let answer = match result {
+        let answer = match &result {
             Ok(Outcome::Appended { entry }) => {
-                let offset = entry.offset;
-                topic.publishers.stored(publisher, offset, &mut waiters);
-                // Before the answers: what is written first does not wait for the other's system call.
-                self.entry_stored(key, entry, now);
-                Ok(offset)
+                topic.publishers.stored(publisher, entry.offset, &mut waiters);
+                Ok(entry.offset)
             }
-            other => {
+            Ok(_) | Err(_) => {
                 topic.publishers.failed(publisher, &mut waiters);
-                self.counters.publishes_refused += 1;
-                Err(refuse_code(&other))
+                Err(refuse_code(&result))
             }
         };
         for waiter in waiters.drain(..) {
@@ -103,6 +99,11 @@ impl Processor {
             );
         }
         self.waiters = waiters;
+        if let Ok(Outcome::Appended { entry }) = result {
+            self.entry_stored(key, entry, now);
+        } else {
+            self.counters.publishes_refused += 1;
+        }
     }
 
     /// An entry is part of its log: keeps it among the newest, wakes who listens, and
