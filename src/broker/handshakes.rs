@@ -60,7 +60,11 @@ impl Broker {
             Handshake::AwaitingCert(AwaitingCert::Fresh(_)) => RsaCost::public(2048),
             // The CA's signature and the client's; the client's key is not known before.
             Handshake::AwaitingCert(AwaitingCert::Challenged(_)) => RsaCost::public(2048) * 2,
-            Handshake::Verified(verified) => RsaCost::public(verified.client().public_key().bits()),
+            Handshake::Verified(verified) => {
+                let cost = RsaCost::public(verified.client().public_key().bits());
+                // One of the two before was paid for and not made.
+                if verified.was_remembered() { cost.beyond(RsaCost::public(2048)) } else { cost }
+            }
             Handshake::AwaitingCert(AwaitingCert::Queued(_)) | Handshake::Keyed(_) => RsaCost::default(),
         }
     }

@@ -68,7 +68,7 @@ impl PrivateKey {
 
 impl PublicKey {
     pub(crate) fn new(key: rsa::RsaPublicKey) -> Result<PublicKey, KeyError> {
-        check_bits(key.n().bits() as usize)?;
+        check_bits(key.n().bit_width() as usize)?;
         if key.e() != &rsa::BoxedUint::from(65_537u32) {
             return Err(KeyError::Exponent);
         }
@@ -103,7 +103,7 @@ impl PublicKey {
 
     /// The modulus' size in bits.
     pub fn bits(&self) -> usize {
-        self.key.n().bits() as usize
+        self.key.n().bit_width() as usize
     }
 
     pub(crate) fn rsa(&self) -> &rsa::RsaPublicKey {

@@ -66,6 +66,7 @@ pub struct Verified {
     th2: Th2,
     client: Certificate,
     client_signature: Vec<u8>,
+    was_remembered: bool,
     _proof: SignatureValid,
 }
 
@@ -73,6 +74,15 @@ pub struct Keyed {
     agreed: Agreed,
     master: Master,
     client: Certificate,
+}
+
+/// What a good ClientAuth has shown.
+struct Proved {
+    th2: Th2,
+    client: Certificate,
+    client_signature: Vec<u8>,
+    was_remembered: bool,
+    proof: SignatureValid,
 }
 
 /// The handshake is over by fault; the connection closes when `message` is written.
@@ -211,27 +221,26 @@ impl Challenged {
         entropy: &mut dyn Entropy,
     ) -> Result<Verified, Refused> {
         match self.check(payload, trust, now) {
-            Ok((th2, client, client_signature, proof)) => {
-                Ok(Verified { agreed: self.agreed, th2, client, client_signature, _proof: proof })
+            Ok(proved) => {
+                let Proved { th2, client, client_signature, was_remembered, proof } = proved;
+                let agreed = self.agreed;
+                Ok(Verified { agreed, th2, client, client_signature, was_remembered, _proof: proof })
             }
             Err(error) => Err(Refused::sealed(error, &self.agreed, now, entropy)),
         }
     }
 
-    fn check(
-        &self,
-        payload: &[u8],
-        trust: &Trust,
-        now: Wall,
-    ) -> Result<(Th2, Certificate, Vec<u8>, SignatureValid), HandshakeError> {
+    fn check(&self, payload: &[u8], trust: &Trust, now: Wall) -> Result<Proved, HandshakeError> {
         let mut token = payload.to_vec();
         let key = OpeningKey::new(&self.agreed.auth_key());
         let auth = ClientAuth::decode(key.open(&mut token).map_err(Proof::ClientToken)?)?;
+        let was_remembered = trust.remembers(auth.certificate, Role::Client);
         let client = trust.verify(auth.certificate, Role::Client, now)?;
         let th2 = Th2::new(self.agreed.th1(), &self.path, &self.signature, auth.certificate);
         let proof = verify_pss(client.public_key(), Context::ClientAuth, th2.as_bytes(), auth.signature)
             .map_err(|_| Proof::ClientSignature)?;
-        Ok((th2, client, auth.signature.to_vec(), proof))
+        let client_signature = auth.signature.to_vec();
+        Ok(Proved { th2, client, client_signature, was_remembered, proof })
     }
 }
 
@@ -239,6 +248,11 @@ impl Verified {
     /// Who the client is: certificate and signature are good, though it has not confirmed the keys.
     pub fn client(&self) -> &Certificate {
         &self.client
+    }
+
+    /// Whether its certificate had been verified before, which spared one of the two RSA operations.
+    pub fn was_remembered(&self) -> bool {
+        self.was_remembered
     }
 
     /// Makes the session secret and the SessionKey message. Costs one RSA public operation.

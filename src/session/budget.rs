@@ -73,6 +73,11 @@ impl RsaBudget {
 }
 
 impl RsaCost {
+    /// What is left to pay when `paid` was paid before.
+    pub fn beyond(self, paid: RsaCost) -> RsaCost {
+        RsaCost(self.0.saturating_sub(paid.0))
+    }
+
     /// The level from which the cost is granted: a full bucket is always enough.
     fn threshold(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX).min(CAPACITY)
@@ -107,6 +112,8 @@ mod tests {
         assert_eq!(RsaCost::private(4096), RsaCost(200_000));
         assert_eq!(RsaCost::private(3072), RsaCost(84_375));
         assert_eq!(RsaCost::public(2048) * 2 + RsaCost::private(2048), RsaCost(27_000));
+        assert_eq!(RsaCost::public(4096).beyond(RsaCost::public(2048)), RsaCost(3_000));
+        assert_eq!(RsaCost::public(2048).beyond(RsaCost::public(4096)), RsaCost(0));
     }
 
     #[test]

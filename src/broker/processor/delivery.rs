@@ -210,46 +210,43 @@ fn run_cursor(
         if !tell_caught_up(cursor, handle, out) {
             return Turn::Full;
         }
-        let fetched = match &mut cursor.status {
-            Status::Fetched(held) => held.entries.pop_front(),
-            _ => None,
-        };
-        let entry = match fetched {
-            Some(entry) => entry,
-            None => {
-                cursor.status = Status::Ready;
-                match locate(cursor, topic, handle, out, sent) {
-                    Place::Entry(entry) => entry,
-                    Place::Moved => continue,
-                    Place::Turn(turn) => return turn,
+        if let Status::Fetched(held) = &mut cursor.status
+            && let Some(entry) = held.entries.pop_front()
+        {
+            if !send(cursor, topic, handle, me, &entry, out, sent) {
+                if let Status::Fetched(held) = &mut cursor.status {
+                    held.entries.push_front(entry);
                 }
+                return Turn::Full;
             }
-        };
-        if !send(cursor, topic, handle, me, &entry, out, sent) {
-            if let Status::Fetched(held) = &mut cursor.status {
-                held.entries.push_front(entry);
-            }
-            return Turn::Full;
+            continue;
+        }
+        cursor.status = Status::Ready;
+        match locate(cursor, topic, handle, out, sent) {
+            Place::Entry(entry) if send(cursor, topic, handle, me, entry, out, sent) => {}
+            Place::Entry(_) => return Turn::Full,
+            Place::Moved => {}
+            Place::Turn(turn) => return turn,
         }
     }
     Turn::More
 }
 
 /// Where a cursor's next entry is.
-enum Place {
-    Entry(Arc<Entry>),
+enum Place<'a> {
+    Entry(&'a Entry),
     /// The cursor skipped what is not for it: look again.
     Moved,
     Turn(Turn),
 }
 
-fn locate(
+fn locate<'a>(
     cursor: &mut Cursor,
-    topic: &Topic,
+    topic: &'a Topic,
     handle: TopicHandle,
     out: &mut Outgoing<'_>,
     sent: &mut Sent,
-) -> Place {
+) -> Place<'a> {
     if cursor.next >= cursor.floor
         && let Some(from) = cursor.messages_from.take()
     {
@@ -286,7 +283,7 @@ fn locate(
         return Place::Moved;
     }
     match topic.in_tail(cursor.next) {
-        Some(entry) => Place::Entry(Arc::clone(entry)),
+        Some(entry) => Place::Entry(entry),
         None => {
             let records_only = cursor.next < cursor.floor;
             let end = if records_only { cursor.floor.min(topic.end) } else { topic.end };

@@ -82,6 +82,11 @@ impl Trust {
         Ok(certificate)
     }
 
+    /// Whether verifying this certificate takes no RSA operation, for it was done before.
+    pub fn remembers(&self, der: &[u8], role: Role) -> bool {
+        self.authority.remembered.find(der, role).is_some()
+    }
+
     #[cfg(test)]
     pub(super) fn remembered(&self) -> &super::remembered::Remembered {
         &self.authority.remembered

@@ -85,7 +85,7 @@ fn specification_invalid() {
 fn the_fernet_crate_opens_ours_and_we_open_its() {
     let (sealing, opening) = pair([0x5a; 32]);
     let other = fernet::Fernet::new(&Base64Url::encode_string(&[0x5a; 32])).expect("a good key");
-    for len in (0..100).chain([1000, 4095, 4096, 65_471]) {
+    for len in (0..300).chain([1000, 4095, 4096, 65_471]) {
         let plain: Vec<u8> = (0..len).map(|i| i as u8).collect();
         let token = sealing.seal_to_vec(&plain, MADE, &[len as u8; 16]);
         assert_eq!(token.len(), token_bytes(len));
