@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::host;
 use crate::cli::args::Form;
@@ -19,7 +19,8 @@ pub struct Report {
     lines: Vec<String>,
     figures: Vec<(String, Value)>,
     /// What makes the figures say less than they seem to.
-    warning: Option<String>,
+    warnings: Vec<String>,
+    was_stopped: bool,
 }
 
 /// CPU time of the broker and of this process, between two points.
@@ -38,10 +39,14 @@ impl Times {
         self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
     }
 
-    fn line(&self) -> String {
-        let at = |name: &str, us: u64| format!("{name} {}", show_us(us as f64));
-        let quantiles = QUANTILES.iter().map(|(name, q)| at(name, self.0.value_at_quantile(*q)));
-        quantiles.chain([at("max", self.0.max())]).collect::<Vec<_>>().join("  ")
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The percentiles and the longest, in microseconds.
+    fn figures(&self) -> Vec<u64> {
+        let quantiles = QUANTILES.iter().map(|(_, q)| self.0.value_at_quantile(*q));
+        quantiles.chain([self.0.max()]).collect()
     }
 }
 
@@ -53,40 +58,41 @@ impl CpuTimes {
         CpuTimes { broker, broker_before, own_before: host::cpu(std::process::id()) }
     }
 
-    /// What was used since, `units` of work having been done.
-    pub fn end(self, report: &mut Report, elapsed: Duration, units: u64, unit: &str) {
+    /// What was used since; `done` are units of work and how many there were of each, the last that there were
+    /// any of being what people are shown.
+    pub fn end(self, report: &mut Report, elapsed: Duration, done: &[(&str, u64)]) {
         let since = |before: Option<Duration>, pid| Some(host::cpu(pid)?.saturating_sub(before?));
         let share = |used: Duration| used.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
         let used = self.broker.ok().and_then(|pid| since(self.broker_before, pid));
-        let each_us = used.map(|used| used.as_secs_f64() * 1e6 / units.max(1) as f64);
-        report.figure(&format!("broker_cpu_us_per_{unit}"), json!(each_us.map(round)));
+        let mut shown = None;
+        for (unit, count) in done {
+            let each_us = used.filter(|_| *count > 0).map(|used| used.as_secs_f64() * 1e6 / *count as f64);
+            report.figure(&format!("broker_cpu_us_per_{unit}"), json!(each_us.map(round)));
+            shown = each_us.map(|each_us| (each_us, *unit)).or(shown);
+        }
         report.figure("broker_cpu_share", json!(used.map(|used| round(share(used)))));
         report.line(
             "broker CPU",
-            match (used, each_us) {
-                (Some(used), Some(each)) => {
-                    let (each, percent) = (show_us(each), share(used) * 100.0);
-                    format!("{each} per {unit}, {percent:.0} % of a core")
+            match (used, shown) {
+                (Some(used), Some((each_us, unit))) => {
+                    format!("{} per {unit}, {:.0} % of a core", show_us(each_us), share(used) * 100.0)
                 }
-                _ => {
-                    let why = self.broker.err().unwrap_or("the system does not say");
-                    format!("cannot be seen: {why}")
-                }
+                _ => format!("cannot be seen: {}", self.broker.err().unwrap_or("the system does not say")),
             },
         );
         let own = since(self.own_before, std::process::id()).map(share);
         report.figure("own_cpu_share", json!(own.map(round)));
-        if let Some(own) = own {
-            report.line("own CPU", format!("{:.0} % of a core", own * 100.0));
-            if own > OWN_SHARE_MAX {
-                report.warning = Some(format!(
-                    "this program used {:.0} % of a core: the broker could do more. Its own CPU per {unit} holds all \
-                     the same; several `sealmq bench` at once load it more",
-                    own * 100.0
+        report.figure("own_cpu_is_bottleneck", json!(own.map(|own| own > OWN_SHARE_MAX)));
+        if let Some(percent) = own.map(|own| own * 100.0) {
+            report.line("own CPU", format!("{percent:.0} % of a core, for all clients of this run"));
+            if percent > OWN_SHARE_MAX * 100.0 {
+                report.warnings.push(format!(
+                    "this program itself was busy ({percent:.0} % of a core): rates and times are its own as much as \
+                     the broker's. The broker's CPU for each holds all the same; several `sealmq bench` at once load it \
+                     more"
                 ));
             }
         }
-        report.figure("own_cpu_is_bottleneck", json!(own.map(|own| own > OWN_SHARE_MAX)));
     }
 }
 
@@ -99,27 +105,39 @@ impl Report {
         self.figures.push((name.to_owned(), value));
     }
 
-    /// Percentiles under `name`, if there are any.
-    pub fn times(&mut self, name: &str, of: &str, times: &Times) {
-        if times.0.is_empty() {
-            return;
+    /// Ctrl-C has ended it: what is shown is of a part.
+    pub fn stopped(&mut self, was_stopped: bool) {
+        self.was_stopped = was_stopped;
+        self.figure("stopped", json!(was_stopped));
+    }
+
+    /// Percentiles of each, as rows of one table; none where nothing was measured.
+    pub fn times(&mut self, all: &[(&str, &Times)]) {
+        let row = |cells: Vec<String>| cells.iter().map(|cell| format!("{cell:>11}")).collect::<String>();
+        let heads = QUANTILES.iter().map(|(name, _)| *name).chain(["max"]);
+        let shown: Vec<_> = all.iter().filter(|(_, times)| !times.is_empty()).collect();
+        if !shown.is_empty() {
+            self.line("", row(heads.map(str::to_owned).collect()));
         }
-        self.line(name, format!("{}  {of}", times.line()));
-        for (quantile, q) in QUANTILES {
-            self.figure(
-                &format!("{name}_{}_us", quantile.replace('.', "_")),
-                json!(times.0.value_at_quantile(*q)),
-            );
+        for (name, times) in shown {
+            self.line(name, row(times.figures().iter().map(|us| show_us(*us as f64)).collect()));
         }
-        self.figure(&format!("{name}_max_us"), json!(times.0.max()));
-        self.figure(&format!("{name}_mean_us"), json!(round(times.0.mean())));
+        for (name, times) in all {
+            let heads = QUANTILES.iter().map(|(name, _)| name.replace('.', "_")).chain(["max".to_owned()]);
+            for (head, us) in heads.zip(times.figures()) {
+                self.figure(&format!("{name}_{head}_us"), json!((!times.is_empty()).then_some(us)));
+            }
+            let mean = (!times.is_empty()).then(|| round(times.0.mean()));
+            self.figure(&format!("{name}_mean_us"), json!(mean));
+        }
     }
 
     pub fn print(&self, form: Form) -> Result<(), CliError> {
         let mut output = Output::new();
         if form.json {
-            let object: Map<String, Value> = self.figures.iter().cloned().collect();
-            output.line(&Value::Object(object).to_string())?;
+            // In the order of the CSV: a map would sort the names.
+            let figures = self.figures.iter().map(|(name, value)| format!("{}:{value}", json!(name)));
+            output.line(&format!("{{{}}}", figures.collect::<Vec<_>>().join(",")))?;
         } else if form.csv {
             let join = |cells: Vec<String>| cells.join(",");
             output.line(&join(self.figures.iter().map(|(name, _)| name.clone()).collect()))?;
@@ -130,8 +148,9 @@ impl Report {
             }
         }
         output.flush()?;
-        if let Some(warning) = &self.warning {
-            note(warning);
+        self.warnings.iter().for_each(|warning| note(warning));
+        if self.was_stopped {
+            return Err(CliError::other("stopped before its end; the figures are of what was done by then"));
         }
         Ok(())
     }
@@ -183,12 +202,15 @@ mod tests {
         (1..=1000).for_each(|us| times.record(Duration::from_micros(us)));
         times.record(Duration::from_secs(86_400));
         let mut report = Report::default();
-        report.times("delivery", "", &times);
+        report.times(&[("delivery", &times), ("answer", &Times::new())]);
         let figure =
             |name: &str| report.figures.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         assert_eq!(figure("delivery_p50_us"), Some(json!(501)));
         assert_eq!(figure("delivery_p99_us"), Some(json!(991)));
         assert!(figure("delivery_max_us").is_some_and(|max| max.as_u64() >= Some(TIME_MAX_US)));
+        assert_eq!(figure("answer_p50_us"), Some(Value::Null), "a column is there for nothing, too");
+        assert_eq!(report.lines.len(), 2, "{:?}", report.lines);
+        assert!(report.lines[0].ends_with("max") && report.lines[0].len() == report.lines[1].len());
     }
 
     #[test]
