@@ -185,8 +185,9 @@ Examples:
   sealmq bench connect --count 20 --at-once 1      what one alone costs
   sealmq bench connect --count 5000                how many fit (ulimit -n, here and at the broker)
 
-A session's time is from dialling until both sides have proved who they are. One signature of the broker is for all \
-who come at the same time. It gives handshakes a share of its time; above that they wait, or are told to come again.";
+A session's time is from dialling until both sides have proved who they are; with many at once it is waiting for this \
+program's own RSA, mostly. One signature of the broker is for all who come at the same time. It gives handshakes a \
+share of its time; above that they wait, or are told to come again.";
 
 pub const STATS: &str = "\
 Examples:

@@ -395,7 +395,9 @@ fn who_was_dropped_is_heard_of_no_more() {
     let host = Host::start(world.now());
     let mut swarm = Swarm::new(address(host.port)).expect("a poll");
     let deadline = swarm.now().mono + PATIENCE;
-    ["alice", "bob", "carol"].map(|who| swarm.add(core(&world, who)));
+    for who in ["alice", "bob", "carol"] {
+        swarm.add(core(&world, who));
+    }
     let mut connected = 0;
     while connected < 3 {
         let (_, event) = swarm.wait(Some(deadline)).expect("a sound poll").expect("an event in time");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::host;
+use super::host::{self, Cpu};
 use crate::cli::args::Form;
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, note};
@@ -26,8 +26,8 @@ pub struct Report {
 /// CPU time of the broker and of this process, between two points.
 pub struct CpuTimes {
     broker: Result<u32, &'static str>,
-    broker_before: Option<Duration>,
-    own_before: Option<Duration>,
+    broker_before: Option<Cpu>,
+    own_before: Option<Cpu>,
 }
 
 impl Times {
@@ -61,9 +61,9 @@ impl CpuTimes {
     /// What was used since; `done` are units of work and how many there were of each, the last that there were
     /// any of being what people are shown.
     pub fn end(self, report: &mut Report, elapsed: Duration, done: &[(&str, u64)]) {
-        let since = |before: Option<Duration>, pid| Some(host::cpu(pid)?.saturating_sub(before?));
-        let share = |used: Duration| used.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
-        let used = self.broker.ok().and_then(|pid| since(self.broker_before, pid));
+        let since = |before: Option<Cpu>, pid| Some(host::cpu(pid)?.since(before?));
+        let share = |time: Duration| time.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
+        let used = self.broker.ok().and_then(|pid| since(self.broker_before, pid)).map(|cpu| cpu.used);
         let mut shown = None;
         for (unit, count) in done {
             let each_us = used.filter(|_| *count > 0).map(|used| used.as_secs_f64() * 1e6 / *count as f64);
@@ -75,24 +75,13 @@ impl CpuTimes {
             "broker CPU",
             match (used, shown) {
                 (Some(used), Some((each_us, unit))) => {
-                    format!("{} per {unit}, {:.0} % of a core", show_us(each_us), share(used) * 100.0)
+                    format!("{} per {unit}, {} of a core", show_us(each_us), show_share(share(used)))
                 }
                 _ => format!("cannot be seen: {}", self.broker.err().unwrap_or("the system does not say")),
             },
         );
-        let own = since(self.own_before, std::process::id()).map(share);
-        report.figure("own_cpu_share", json!(own.map(round)));
-        report.figure("own_cpu_is_bottleneck", json!(own.map(|own| own > OWN_SHARE_MAX)));
-        if let Some(percent) = own.map(|own| own * 100.0) {
-            report.line("own CPU", format!("{percent:.0} % of a core, for all clients of this run"));
-            if percent > OWN_SHARE_MAX * 100.0 {
-                report.warnings.push(format!(
-                    "this program itself was busy ({percent:.0} % of a core): rates and times are its own as much as \
-                     the broker's. The broker's CPU for each holds all the same; several `sealmq bench` at once load it \
-                     more"
-                ));
-            }
-        }
+        let own = since(self.own_before, std::process::id());
+        report.own(own.map(|own| (share(own.used), share(own.waited))));
     }
 }
 
@@ -109,6 +98,32 @@ impl Report {
     pub fn stopped(&mut self, was_stopped: bool) {
         self.was_stopped = was_stopped;
         self.figure("stopped", json!(was_stopped));
+    }
+
+    /// What this process used and waited for, as shares of a core.
+    fn own(&mut self, shares: Option<(f64, f64)>) {
+        self.figure("own_cpu_share", json!(shares.map(|(used, _)| round(used))));
+        self.figure("own_cpu_is_bottleneck", json!(shares.map(|(used, _)| used > OWN_SHARE_MAX)));
+        self.figure("own_wait_share", json!(shares.map(|(_, waited)| round(waited))));
+        let Some((used, waited)) = shares else { return };
+        let (shown, shown_wait) = (show_share(used), show_share(waited));
+        self.line(
+            "own CPU",
+            format!("{shown} of a core for all clients of this run; {shown_wait} waiting for one"),
+        );
+        if used > OWN_SHARE_MAX {
+            self.warnings.push(format!(
+                "this program itself was busy ({shown} of a core): rates and times are its own as much as the \
+                 broker's. The broker's CPU time for each holds all the same; several `sealmq bench` at once load it \
+                 more"
+            ));
+        }
+        if waited > WAIT_SHARE_MAX {
+            self.warnings.push(format!(
+                "this host was busy with other things: the clients of this run waited for a processor {shown_wait} of \
+                 the time. Rates and times are the host's; the broker's CPU time for each says more"
+            ));
+        }
     }
 
     /// Percentiles of each, as rows of one table; none where nothing was measured.
@@ -180,11 +195,18 @@ fn show_us(us: f64) -> String {
     }
 }
 
+/// `0.4 %`, `37 %`.
+fn show_share(share: f64) -> String {
+    if share < 0.0995 { format!("{:.1} %", share * 100.0) } else { format!("{:.0} %", share * 100.0) }
+}
+
 const QUANTILES: &[(&str, f64)] = &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 /// An hour: nothing is waited for as long.
 const TIME_MAX_US: u64 = 3_600_000_000;
 /// Above this the figures are as much ours as the broker's.
 const OWN_SHARE_MAX: f64 = 0.8;
+/// Above this they are those of whatever else runs here. The broker of a run on this host is some of it.
+const WAIT_SHARE_MAX: f64 = 0.3;
 
 #[cfg(test)]
 mod tests {
@@ -194,6 +216,7 @@ mod tests {
     fn times_are_shown_in_units_that_fit() {
         let shown: Vec<String> = [0.53, 157.0, 1320.0, 2.1e6].into_iter().map(show_us).collect();
         assert_eq!(shown, ["0.53 us", "157 us", "1.32 ms", "2.10 s"]);
+        assert_eq!([0.004, 0.0994, 0.37, 1.5].map(show_share), ["0.4 %", "9.9 %", "37 %", "150 %"]);
     }
 
     #[test]
