@@ -134,7 +134,7 @@ mod tests {
     fn a_bar_stands_where_there_is_room_and_the_line_never_wraps() {
         let at = |columns| bar("publishing", 50, 200, "messages", columns);
         assert_eq!(at(80), "publishing [=======                       ]  25 % ( 50 of 200 messages)");
-        assert_eq!(at(50), "publishing [==        ]  25 % ( 50 of 200 messages)");
+        assert_eq!(at(50), "publishing [==      ]  25 % ( 50 of 200 messages)");
         assert_eq!(at(46), "publishing: 25 % (50 of 200 messages)");
         assert_eq!(at(20), "publishing: 25 % (5");
         assert_eq!(bar("publishing", 7, 0, "messages", 80), "publishing: 7 messages");
