@@ -142,8 +142,7 @@ impl Pair<'_> {
             else {
                 panic!("the client has proved who it is")
             };
-            let (keyed, bytes) =
-                verified.key(self.world.now(), &mut self.entropy).ok().expect("a sound machine");
+            let (keyed, bytes) = verified.key(self.world.now(), &mut self.entropy).expect("a sound machine");
             (Handshake::Keyed(keyed), bytes)
         });
         let (active, ready) = client.time(|| match self.client_step(awaiting, &secret) {
@@ -171,7 +170,7 @@ impl Pair<'_> {
         let (certificate, trust, now) = (&self.broker.1, &self.world.trust, self.world.now());
         let with = broker::Surroundings { certificate, trust, now, entropy: &mut self.entropy };
         let message = &message[LENGTH_BYTES..];
-        state.handle(message[0], &message[1..], with).ok().expect("the client is polite")
+        state.handle(message[0], &message[1..], with).expect("the client is polite")
     }
 
     fn client_step(&mut self, state: ClientHandshake, message: &[u8]) -> client::Step {
@@ -184,7 +183,7 @@ impl Pair<'_> {
             entropy: &mut self.entropy,
         };
         let message = &message[LENGTH_BYTES..];
-        state.handle(message[0], &message[1..], with).ok().expect("the broker is polite")
+        state.handle(message[0], &message[1..], with).expect("the broker is polite")
     }
 }
 
