@@ -1,6 +1,7 @@
-//! How far something has come that may take long, on standard error: one line that changes if
+//! How far something has come that may take long, on standard error: one line with a bar that changes if
 //! that is a terminal, else a line every few seconds. What is done within a second says nothing.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -12,6 +13,10 @@ const QUIET_TIME: Duration = Duration::from_secs(1);
 /// Between two changes of a terminal's line, and between two lines of a log.
 const CHANGE_TIME: Duration = Duration::from_millis(100);
 const LINE_TIME: Duration = Duration::from_secs(5);
+/// The bar's inside: one shorter than the first says nothing, one longer than the second no more.
+const BAR_COLUMNS: std::ops::RangeInclusive<usize> = 8..=30;
+/// Of a terminal that does not say.
+const COLUMNS: usize = 80;
 
 pub struct Progress {
     /// Whose line it is, where it stands among others.
@@ -43,20 +48,19 @@ impl Progress {
     }
 
     /// `done` of `all` is done; how many there are may become known on the way.
-    pub fn tell(&mut self, done: u64, all: u64, what: &str) {
+    pub fn tell(&mut self, done: u64, all: u64, what: impl Display) {
         let now = self.clock.mono();
         if now < self.next {
             return;
         }
-        let line = line(&self.doing, done, all, what);
         // If standard error is closed, nobody wants to know.
         let _ = if self.is_terminal {
             self.shown = true;
             self.next = now + CHANGE_TIME;
-            write!(io::stderr(), "\r{line}\x1b[K")
+            write!(io::stderr(), "\r{}\x1b[K", bar(&self.doing, done, all, what, columns()))
         } else {
             self.next = now + LINE_TIME;
-            writeln!(io::stderr(), "{}: {line}", self.program)
+            writeln!(io::stderr(), "{}: {}", self.program, line(&self.doing, done, all, what))
         };
     }
 
@@ -74,16 +78,47 @@ impl Drop for Progress {
     }
 }
 
-fn line(doing: &str, done: u64, all: u64, what: &str) -> String {
-    match (u128::from(done) * 100).checked_div(u128::from(all)) {
-        Some(percent) => format!("{doing}: {} % ({done} of {all} {what})", percent.min(100)),
+fn line(doing: &str, done: u64, all: u64, what: impl Display) -> String {
+    match percent(done, all) {
+        Some(percent) => format!("{doing}: {percent} % ({done} of {all} {what})"),
         None => format!("{doing}: {done} {what}"),
+    }
+}
+
+/// The same with a bar where there is room for one; shorter than the terminal's line, for what goes on in the next
+/// cannot be wiped.
+fn bar(doing: &str, done: u64, all: u64, what: impl Display, columns: usize) -> String {
+    let plain = line(doing, done, all, &what);
+    let room = columns.saturating_sub(1);
+    let fits = |text: &str| text.chars().take(room).collect::<String>();
+    let Some(percent) = percent(done, all) else { return fits(&plain) };
+    // A bar that comes and goes with the digits before it would be hard to read.
+    let rest = format!("{percent:>3} % ({done:>width$} of {all} {what})", width = all.to_string().len());
+    let inside = room.saturating_sub(doing.chars().count() + rest.chars().count() + " [] ".len());
+    if inside < *BAR_COLUMNS.start() {
+        return fits(&plain);
+    }
+    let inside = inside.min(*BAR_COLUMNS.end());
+    let full = inside * percent as usize / 100;
+    format!("{doing} [{}{}] {rest}", "=".repeat(full), " ".repeat(inside - full))
+}
+
+fn percent(done: u64, all: u64) -> Option<u64> {
+    let percent = (u128::from(done) * 100).checked_div(u128::from(all))?;
+    Some(u64::try_from(percent).map_or(100, |percent| percent.min(100)))
+}
+
+/// It may have another size by now.
+fn columns() -> usize {
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => COLUMNS,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::*;
 
     #[test]
     fn a_share_is_said_where_the_whole_is_known() {
@@ -93,5 +128,18 @@ mod tests {
             line("copying", u64::MAX, 1, "pages"),
             format!("copying: 100 % ({0} of 1 pages)", u64::MAX)
         );
+    }
+
+    #[test]
+    fn a_bar_stands_where_there_is_room_and_the_line_never_wraps() {
+        let at = |columns| bar("publishing", 50, 200, "messages", columns);
+        assert_eq!(at(80), "publishing [=======                       ]  25 % ( 50 of 200 messages)");
+        assert_eq!(at(50), "publishing [==      ]  25 % ( 50 of 200 messages)");
+        assert_eq!(at(46), "publishing: 25 % (50 of 200 messages)");
+        assert_eq!(at(20), "publishing: 25 % (5");
+        assert_eq!(bar("publishing", 7, 0, "messages", 80), "publishing: 7 messages");
+        for columns in 0..100 {
+            assert!(at(columns).chars().count() < columns.max(1), "{columns}");
+        }
     }
 }

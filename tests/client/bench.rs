@@ -34,7 +34,8 @@ fn without_subscribers_answers_are_counted() {
     let town = Town::new();
     let figures = json(&town, "bench --subs 0 --count 20 --durability memory --size 1KiB -J");
     assert_eq!((&figures["published"], &figures["delivered"]), (&20.into(), &0.into()));
-    assert_eq!(figures.get("delivery_p50_us"), None);
+    assert_eq!(figures["delivery_p50_us"], Value::Null, "the same names in every run");
+    assert_eq!(figures["broker_cpu_us_per_delivery"], Value::Null);
     assert!(figures["broker_cpu_us_per_publish"].is_number(), "{figures}");
 }
 
@@ -79,24 +80,67 @@ fn sessions_are_counted() {
 }
 
 #[test]
-fn an_interrupted_run_takes_its_topics_away() {
+fn an_interrupted_run_shows_what_it_has_and_takes_its_topics_away() {
     let town = Town::new();
-    let mut bench = town.start("alice", "bench --duration 600 --topics 2");
+    let mut bench = town.start("alice", "bench --duration 600 --topics 2 -J");
     // It says how far it is once it runs.
     bench.says("messages published");
     assert_eq!(topics(&town).lines().count(), 2);
     bench.interrupt();
-    bench.says("stopped before");
+    let figures: Value = serde_json::from_str(&bench.line()).expect("one JSON object");
+    assert!(figures["stopped"] == true && figures["published"].as_u64() > Some(0), "{figures}");
+    assert_eq!(figures["published"], figures["delivered"], "what was on its way has come");
+    bench.says("stopped before its end");
     assert_eq!(bench.wait().code(), Some(1));
     assert_eq!(topics(&town), "");
 }
 
 #[test]
+fn a_broker_that_goes_and_comes_ends_the_run_and_loses_the_topics() {
+    let mut town = Town::new();
+    let mut bench = town.start("alice", "bench --duration 600 --topics 2");
+    bench.says("messages published");
+    town.kill_broker();
+    town.start_broker();
+    bench.says("messages were published by then");
+    assert_ne!(bench.wait().code(), Some(0));
+    assert_eq!(topics(&town), "", "they were deleted when it was back");
+}
+
+#[test]
+fn a_broker_that_stays_away_leaves_topics_and_how_to_delete_them_is_said() {
+    let mut town = Town::new();
+    let mut bench = town.start("alice", "bench --duration 600 --topics 6");
+    bench.says("messages published");
+    town.kill_broker();
+    bench.says("messages were published by then");
+    bench.says("6 topics of this run left");
+    let said = bench.says("sealmq delete bench/");
+    bench.says("lists all of them");
+    assert_ne!(bench.wait().code(), Some(0));
+    town.start_broker();
+    let by_hand = said.trim().strip_prefix("sealmq ").expect("a command");
+    town.good("alice", by_hand);
+    assert_eq!(topics(&town).lines().count(), 5);
+}
+
+#[test]
+fn names_that_other_benchmarks_have_are_understood() {
+    let town = Town::new();
+    let figures = json(&town, "bench --pub 2 --sub 2 --msgs 4 -J");
+    assert_eq!(
+        (&figures["pubs"], &figures["subs"], &figures["published"]),
+        (&2.into(), &2.into(), &4.into())
+    );
+}
+
+#[test]
 fn topics_may_be_kept_and_have_a_name() {
     let town = Town::new();
-    town.good("alice", "bench --count 3 --keep --topic home/speed");
+    let said = town.good("alice", "bench --count 3 --keep --topic home/speed");
     let left = topics(&town);
     assert!(left.starts_with("home/speed/") && left.ends_with("/0\n"), "{left}");
+    assert!(said.contains(left.trim().strip_suffix("/0").expect("it has a number")), "{said}");
     town.good("alice", &format!("delete {} --yes", left.trim()));
 }
 
@@ -111,6 +155,7 @@ fn too_much_is_refused_before_anything_is_dialled() {
         ("bench --size 2MiB", "1024 KiB"),
         ("bench --pubs 0", "1..=256"),
         ("bench --duration 2h", "an hour"),
+        ("bench --duration -1", "above 0"),
         ("bench --duration 1 --count 2", "cannot be used with"),
         ("bench connect --count 100000", "1..=10000"),
         ("bench --pubs 2 latency", "cannot be used with"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Access, DurabilityArg, Patience};
+use super::{Access, DurabilityArg, Patience, examples};
 use crate::base::limits::{MESSAGE_BYTES_MAX, UNANSWERED_PUBLISHES_MAX};
 use crate::base::names::TopicName;
 use crate::cli::units;
@@ -22,8 +22,10 @@ pub struct Bench {
 #[derive(Debug, Subcommand)]
 pub enum BenchKind {
     /// One message at a time: how long from the publish to a subscriber, and to the broker's answer
+    #[command(after_help = examples::BENCH_LATENCY)]
     Latency(Latency),
     /// New sessions: how long each takes, and what it costs the broker
+    #[command(after_help = examples::BENCH_CONNECT)]
     Connect(Connect),
 }
 
@@ -31,32 +33,45 @@ pub enum BenchKind {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flow {
     /// Publishers, each a connection of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(
+        long,
+        alias = "pub",
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=256)
+    )]
     pub pubs: u32,
     /// Subscribers, each a connection of its own; each gets all messages
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    #[arg(
+        long,
+        alias = "sub",
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(0..=1000)
+    )]
     pub subs: u32,
     /// Messages, of all publishers together
     #[arg(
         long,
+        alias = "msgs",
         value_name = "N",
         default_value_t = 20_000,
         conflicts_with = "duration",
         value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX)
     )]
     pub count: u64,
-    /// Publish for so long instead
-    #[arg(long, value_name = "SECONDS", value_parser = at_most_an_hour)]
+    /// Publish for so long instead: 10, 0.5, 2m
+    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", value_parser = at_most_an_hour)]
     pub duration: Option<Duration>,
-    /// Messages of one publisher that are not yet answered or not yet with all subscribers [default: 256, fewer
-    /// if they are large]
+    /// Messages of each publisher that are on their way at once: not yet answered, or not yet with all subscribers
+    /// [default: 256, fewer if they are large]
     #[arg(
         long,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=UNANSWERED_PUBLISHES_MAX as i64)
     )]
     pub window: Option<u32>,
-    /// Topics, in which the publishers take turns
+    /// Topics, shared out among the publishers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub topics: u32,
     #[command(flatten)]
@@ -103,13 +118,13 @@ pub struct Connect {
 /// What is published, and where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Load {
-    /// Size of a message
+    /// Size of a message, before it is sealed: 128, 1KiB
     #[arg(long, value_name = "BYTES", default_value = "128", value_parser = size)]
     pub size: usize,
     /// Whether the topics are kept on the broker's disk
     #[arg(long, value_enum, default_value_t = DurabilityArg::Disk)]
     pub durability: DurabilityArg,
-    /// The topics are PREFIX/RANDOM/0 and so on
+    /// The topics are called PREFIX/RANDOM/0 and so on
     #[arg(long, value_name = "PREFIX", default_value = "bench")]
     pub topic: TopicName,
     /// Do not delete the topics at the end
@@ -120,10 +135,10 @@ pub struct Load {
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct Form {
-    /// Print one JSON object
+    /// Print one JSON object: times in microseconds, shares of one core
     #[arg(short = 'J', long)]
     pub json: bool,
-    /// Print a line of names and a line of figures
+    /// Print the same as a line of names and a line of figures
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
 }

@@ -157,11 +157,37 @@ Examples:
   sealmq bench                                     one publisher, one subscriber, 20000 messages of 128 bytes
   sealmq bench --pubs 4 --subs 10 --size 1KiB --topics 4 --duration 10
   sealmq bench --subs 50 --durability memory -J
+  sealmq bench --csv | tail -n 1 >> runs.csv       a line a run
   sealmq bench latency --size 64                   one message at a time: publish to delivery
   sealmq bench connect --count 200 --at-once 100   new sessions
 
-It makes topics of its own, which you alone can read, and deletes them at the end, also after Ctrl-C. All messages are
-sealed, signed and verified here: the broker's CPU is what compares brokers, throughput is of both ends together.";
+It makes topics of its own, which you alone can read, and deletes them at the end, also after Ctrl-C. What a run that \
+was killed has left: sealmq topics --names 'bench/#'
+
+`delivery` is the time from a publish to a subscriber that has verified the message, `answer` that to the broker's \
+answer. With many on their way at once it is waiting, mostly: `bench latency` has one. All messages are sealed, signed \
+and verified here, so rates are of both ends together. The broker's CPU time for each delivery is what compares \
+brokers and machines; it is shown where the broker runs on this host, and is yours.
+
+Ctrl-C ends a run early; what was measured until then is shown, with exit code 1. Again, it ends at once.";
+
+pub const BENCH_LATENCY: &str = "\
+Examples:
+  sealmq bench latency                             2000 messages of 128 bytes, stored on the broker's disk
+  sealmq bench latency --durability memory --size 16KiB
+
+Each message is published when the one before has been answered and has come. `delivery` is the time from the publish \
+to the subscriber, who has verified it, `answer` that to the broker's answer; with `disk` it has synced by then.";
+
+pub const BENCH_CONNECT: &str = "\
+Examples:
+  sealmq bench connect                             100 new sessions, 32 on their way at a time
+  sealmq bench connect --count 20 --at-once 1      what one alone costs
+  sealmq bench connect --count 5000                how many fit (ulimit -n, here and at the broker)
+
+A session's time is from dialling until both sides have proved who they are; with many at once it is waiting for this \
+program's own RSA, mostly. One signature of the broker is for all who come at the same time. It gives handshakes a \
+share of its time; above that they wait, or are told to come again.";
 
 pub const STATS: &str = "\
 Examples:

@@ -22,7 +22,7 @@ use crate::cli::units::show_bytes;
 use crate::client::{CreateRequest, MemberChoice};
 use crate::net::broker::{connections_within, raise_limit};
 use crate::wire::values::{Retention, Start};
-use crew::Crew;
+use crew::{Crew, many};
 use flow::{Flow, Plan, Until};
 use report::{CpuTimes, Report, Times, round};
 
@@ -56,14 +56,19 @@ fn throughput(base: &Base, flow: &args::Flow, name: &str) -> Result<(), CliError
     check_descriptors(count)?;
     let mut crew = Crew::prepare(base, &flow.access)?;
     crew.connect(count, AT_ONCE, flow.patience.wait)?;
+    crew.check_stop()?;
     let topics = topics(flow)?;
     let result = measured(&mut crew, flow, window, &topics, name);
-    // However it went: what was made is taken away.
-    if !flow.load.keep {
-        crew.delete(&topics);
+    // However it went: what was made is taken away. Who has much to read still would hold that up.
+    crew.dismiss(1);
+    let deleted = if flow.load.keep { Ok(()) } else { crew.delete(&topics) };
+    crew.dismiss(0);
+    let result = result.and_then(|report| report.print(flow.form));
+    match (result, deleted) {
+        (result, Ok(())) => result,
+        (Ok(()), Err(left)) => Err(CliError::other("measured, but not cleaned up").remedy(left.remedy())),
+        (Err(error), Err(left)) => Err(error.remedy(left.remedy())),
     }
-    crew.leave(count);
-    result?.print(flow.form)
 }
 
 /// The window in messages; all that is on its way at once is bounded.
@@ -128,13 +133,15 @@ fn measured(
     flow.run(crew, until, &mut progress)?;
     let elapsed = crew.now().mono.since(began);
     drop(progress);
+    if flow.was_stopped() && flow.tally.published == 0 {
+        crew.check_stop()?;
+    }
     let mut report = about(args, window, name);
+    about_topics(&mut report, args, topics);
     counted(&mut report, &flow, args, elapsed);
-    let (units, unit) = match flow.tally.delivered {
-        0 => (flow.tally.published, "publish"),
-        delivered => (delivered, "delivery"),
-    };
-    cpu.end(&mut report, elapsed, units, unit);
+    let done = [("publish", flow.tally.published), ("delivery", flow.tally.delivered)];
+    cpu.end(&mut report, elapsed, &done);
+    report.stopped(flow.was_stopped());
     Ok(report)
 }
 
@@ -184,10 +191,10 @@ fn about(args: &args::Flow, window: usize, name: &str) -> Report {
         DurabilityArg::Disk => "disk",
         DurabilityArg::Memory => "memory",
     };
-    let many = |n: u32, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
-    let who = format!("{}, {}", many(args.pubs, "publisher"), many(args.subs, "subscriber"));
+    let who =
+        format!("{}, {}", many(args.pubs as usize, "publisher"), many(args.subs as usize, "subscriber"));
     let size = show_bytes(args.load.size as u64);
-    let topics = many(args.topics, "topic");
+    let topics = many(args.topics as usize, "topic");
     report.line(name, format!("{who}, {topics} ({durability}), {size} each, window {window}"));
     for (name, value) in [
         ("bench", json!(name)),
@@ -203,20 +210,28 @@ fn about(args: &args::Flow, window: usize, name: &str) -> Report {
     report
 }
 
+/// Where the messages are that somebody wants to keep.
+fn about_topics(report: &mut Report, args: &args::Flow, topics: &[TopicName]) {
+    let above = topics.first().and_then(|topic| topic.as_str().rsplit_once('/')).map(|(above, _)| above);
+    if let Some(above) = above.filter(|_| args.load.keep) {
+        report.line("kept", format!("{above}/#"));
+    }
+    report.figure("kept_topics", json!(above.filter(|_| args.load.keep).map(|above| format!("{above}/#"))));
+}
+
 fn counted(report: &mut Report, flow: &Flow, args: &args::Flow, elapsed: Duration) {
     let seconds = elapsed.as_secs_f64().max(1e-6);
     report.figure("seconds", json!(round(seconds)));
     for (name, count) in [("published", flow.tally.published), ("delivered", flow.tally.delivered)] {
         let bytes = count as f64 * args.load.size as f64 / seconds;
         let rate = count as f64 / seconds;
-        let (each, all) = (format!("{rate:.0}/s"), show_bytes(bytes as u64));
-        report.line(name, format!("{count} messages in {seconds:.2} s: {each}, {all}/s"));
+        let all = show_bytes(bytes as u64);
+        report.line(name, format!("{count} messages in {seconds:.2} s: {rate:.0}/s, {all}/s"));
         report.figure(name, json!(count));
         report.figure(&format!("{name}_per_s"), json!(round(rate)));
-        report.figure(&format!("{name}_bytes_per_s"), json!(bytes.round()));
+        report.figure(&format!("{name}_bytes_per_s"), json!(bytes.round() as u64));
     }
-    report.times("delivery", "publish to subscriber", &flow.tally.delivery);
-    report.times("answer", "publish to the broker's answer", &flow.tally.answer);
+    report.times(&[("delivery", &flow.tally.delivery), ("answer", &flow.tally.answer)]);
 }
 
 fn sessions(base: &Base, connect: &args::Connect) -> Result<(), CliError> {
@@ -227,27 +242,32 @@ fn sessions(base: &Base, connect: &args::Connect) -> Result<(), CliError> {
     crew.connect(1, 1, connect.patience.wait)?;
     let cpu = CpuTimes::begin(crew.port());
     let began = crew.now().mono;
+    crew.check_stop()?;
     let taken = crew.connect(count, connect.at_once as usize, None)?;
     let elapsed = crew.now().mono.since(began);
+    if taken.is_empty() {
+        crew.check_stop()?;
+    }
     let mut times = Times::new();
     taken.iter().for_each(|time| times.record(*time));
     let mut report = Report::default();
     let (seconds, at_once) = (elapsed.as_secs_f64().max(1e-6), connect.at_once);
-    let rate = count as f64 / seconds;
-    report.line("connect", format!("{count} sessions in {seconds:.2} s, {at_once} at once: {rate:.0}/s"));
+    let (made, rate) = (taken.len(), taken.len() as f64 / seconds);
+    report.line("connect", format!("{made} sessions in {seconds:.2} s, {at_once} at once: {rate:.0}/s"));
     for (name, value) in [
         ("bench", json!("connect")),
         ("count", json!(count)),
         ("at_once", json!(at_once)),
-        ("connected", json!(taken.len())),
+        ("connected", json!(made)),
         ("seconds", json!(round(seconds))),
         ("connected_per_s", json!(round(rate))),
     ] {
         report.figure(name, value);
     }
-    report.times("session", "dial to session", &times);
-    cpu.end(&mut report, elapsed, count as u64, "session");
-    crew.leave(1 + count);
+    report.times(&[("session", &times)]);
+    cpu.end(&mut report, elapsed, &[("session", made as u64)]);
+    report.stopped(made < count);
+    crew.dismiss(0);
     report.print(connect.form)
 }
 

@@ -70,6 +70,22 @@ impl Swarm {
         index
     }
 
+    /// Drops all but the first `count`, whatever they have to do still: their connections are closed.
+    pub fn truncate(&mut self, count: usize) {
+        self.members.truncate(count);
+        self.due.retain(|index| *index < count);
+        self.turns_left = self.turns_left.min(self.due.len());
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// For requests; they go out in the next [`Swarm::wait`].
     pub fn core(&mut self, index: usize) -> &mut Client {
         self.make_due(index);
@@ -168,7 +184,7 @@ impl Swarm {
         for event in &self.ready {
             let Token(index) = event.token();
             let Some(member) = self.members.get_mut(index) else {
-                self.woken = true;
+                self.woken |= event.token() == WAKER;
                 continue;
             };
             member.line.handle_ready(event, &mut turn)?;

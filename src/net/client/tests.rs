@@ -388,3 +388,27 @@ fn a_swarm_waits_no_longer_than_it_is_told() {
     swarm.waker().wake().expect("a sound poll");
     assert!(swarm.wait(None).expect("a sound poll").is_none());
 }
+
+#[test]
+fn who_was_dropped_is_heard_of_no_more() {
+    let world = world_at(wall());
+    let host = Host::start(world.now());
+    let mut swarm = Swarm::new(address(host.port)).expect("a poll");
+    let deadline = swarm.now().mono + PATIENCE;
+    for who in ["alice", "bob", "carol"] {
+        swarm.add(core(&world, who));
+    }
+    let mut connected = 0;
+    while connected < 3 {
+        let (_, event) = swarm.wait(Some(deadline)).expect("a sound poll").expect("an event in time");
+        connected += usize::from(matches!(event, Event::Connected(_)));
+    }
+    // All three have something to do when two of them go.
+    let asked = [0, 1, 2].map(|index| swarm.core(index).ping());
+    swarm.truncate(1);
+    assert_eq!(swarm.len(), 1);
+    let (index, event) = swarm.wait(Some(deadline)).expect("a sound poll").expect("an event in time");
+    assert!(index == 0 && matches!(event, Event::Answer { ticket, .. } if ticket == asked[0]), "{event:?}");
+    let soon = swarm.now().mono + Duration::from_millis(20);
+    assert!(swarm.wait(Some(soon)).expect("a sound poll").is_none());
+}

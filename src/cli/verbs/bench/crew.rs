@@ -11,7 +11,6 @@ use crate::cli::access::{Base, Me};
 use crate::cli::args::Access;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::link::{CONNECT_TIME, no_answer};
-use crate::cli::output::note;
 use crate::cli::pinfile::PinFile;
 use crate::cli::progress::Progress;
 use crate::cli::{interrupt, system};
@@ -30,6 +29,12 @@ pub struct Crew {
     stop: Arc<AtomicBool>,
 }
 
+/// Topics that could not be deleted, and why.
+pub struct Left {
+    pub topics: Vec<TopicName>,
+    pub why: String,
+}
+
 impl Crew {
     /// Reads the identity; nothing is dialled yet.
     pub fn prepare(base: &Base, access: &Access) -> Result<Crew, CliError> {
@@ -43,8 +48,8 @@ impl Crew {
         Ok(Crew { swarm, me, pins, address, stop })
     }
 
-    /// Connects `count` more, `at_once` at a time; says how long each took. While nobody answers it tries for
-    /// `patience`.
+    /// Connects `count` more, `at_once` at a time; says how long each took, fewer if Ctrl-C came. While nobody
+    /// answers it tries for `patience`.
     pub fn connect(
         &mut self,
         count: usize,
@@ -57,13 +62,13 @@ impl Crew {
         let stall = patience.unwrap_or_default().max(CONNECT_TIME);
         let (mut began, mut taken) = (std::collections::HashMap::new(), Vec::with_capacity(count));
         let mut added = 0;
-        while taken.len() < count {
+        while taken.len() < count && !self.is_stopped() {
             while added < count && began.len() < at_once {
                 began.insert(self.add()?, self.now().mono);
                 added += 1;
             }
             let now = self.now().mono;
-            match self.next(Some(moved + stall))? {
+            match self.wait(Some(moved + stall))? {
                 Some((index, Event::Connected(_))) => {
                     moved = self.now().mono;
                     taken.extend(began.remove(&index).map(|began| moved.since(began)));
@@ -104,32 +109,30 @@ impl Crew {
         self.address.port
     }
 
-    /// The next event and whose it is; nothing once `deadline` has passed. Ctrl-C is an error.
-    pub fn next(&mut self, deadline: Option<Mono>) -> Result<Option<(usize, Event)>, CliError> {
-        self.check_stop()?;
+    /// The next event and whose it is; nothing once `deadline` has passed, or at Ctrl-C.
+    pub fn wait(&mut self, deadline: Option<Mono>) -> Result<Option<(usize, Event)>, CliError> {
         self.swarm.wait(deadline).map_err(poll_failed)
     }
 
+    /// Whether Ctrl-C was typed, or the like.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// For as long as nothing was measured that could be shown.
     pub fn check_stop(&self) -> Result<(), CliError> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(CliError::other("stopped before it had measured anything to the end"));
-        }
-        Ok(())
+        if self.is_stopped() { Err(CliError::other("stopped before anything was measured")) } else { Ok(()) }
     }
 
     /// Waits for the answer to one request. Ctrl-C waits for it, too: what was asked is done then, or is not.
     pub fn ask(&mut self, index: usize, ticket: Ticket) -> Result<Answer, CliError> {
-        self.answer(index, ticket)?.map_err(CliError::from)
-    }
-
-    fn answer(&mut self, index: usize, ticket: Ticket) -> Result<Result<Answer, Failure>, CliError> {
         let deadline = self.now().mono + ANSWER_TIME;
         loop {
-            match self.swarm.wait(Some(deadline)).map_err(poll_failed)? {
+            match self.wait(Some(deadline))? {
                 Some((from, Event::Answer { ticket: answered, result }))
                     if (from, answered) == (index, ticket) =>
                 {
-                    return Ok(result);
+                    return result.map_err(CliError::from);
                 }
                 Some((from, Event::Disconnected { reason, fatal: true, .. })) if from == index => {
                     return Err(reason.into());
@@ -140,36 +143,97 @@ impl Crew {
         }
     }
 
-    /// Deletes topics, and says which are left if that fails.
-    pub fn delete(&mut self, topics: &[TopicName]) {
+    /// Deletes topics; a broker that is away may come back meanwhile.
+    pub fn delete(&mut self, topics: &[TopicName]) -> Result<(), Left> {
+        let mut progress = Progress::new("sealmq", "deleting the topics of this run (Ctrl-C leaves them)");
+        // If it was raised before, the next Ctrl-C ends the process.
+        let was_stopped = self.is_stopped();
         for (done, topic) in topics.iter().enumerate() {
-            let ticket = self.core(0).delete(topic);
-            let left = match self.answer(0, ticket) {
-                Ok(Ok(_) | Err(Failure::NoSuchTopic(_))) => continue,
-                Ok(Err(failure)) => CliError::from(failure),
-                Err(error) => error,
-            };
-            note(&format!("{left}"));
-            for topic in &topics[done..] {
-                note(&format!("{topic} was not deleted: sealmq delete {topic} --yes"));
+            let mut deleting =
+                Deleting { topic, done, all: topics.len(), was_stopped, progress: &mut progress };
+            if let Err(why) = deleting.run(self) {
+                return Err(Left { topics: topics[done..].to_vec(), why });
             }
-            return;
         }
+        Ok(())
     }
 
-    /// Says goodbye for all, as far as the broker hears it soon.
-    pub fn leave(mut self, count: usize) {
-        (0..count).for_each(|index| self.core(index).exit());
+    /// Has all but the first `kept` say goodbye, as far as the broker hears it soon, and drops them.
+    pub fn dismiss(&mut self, kept: usize) {
+        let count = self.swarm.len();
+        (kept..count).for_each(|index| self.core(index).exit());
         let deadline = self.now().mono + LEAVE_TIME;
-        let mut left = count;
+        let mut left = count.saturating_sub(kept);
         while left > 0 && self.now().mono < deadline {
             match self.swarm.wait(Some(deadline)) {
                 Ok(Some((_, Event::Closed))) => left -= 1,
                 Ok(_) => {}
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        self.swarm.truncate(kept);
     }
+}
+
+/// One topic that is on its way out.
+struct Deleting<'a> {
+    topic: &'a TopicName,
+    done: usize,
+    all: usize,
+    was_stopped: bool,
+    progress: &'a mut Progress,
+}
+
+impl Deleting<'_> {
+    /// Until it is gone, or says why it is not.
+    fn run(&mut self, crew: &mut Crew) -> Result<(), String> {
+        let deadline = crew.now().mono + DELETE_TIME;
+        let mut why = "the broker does not answer".to_owned();
+        let mut ticket = crew.core(0).delete(self.topic);
+        while crew.now().mono < deadline {
+            let look = (crew.now().mono + LOOK_TIME).min(deadline);
+            match crew.wait(Some(look)).map_err(|e| e.to_string())? {
+                Some((0, Event::Answer { ticket: answered, result })) if answered == ticket => match result {
+                    Ok(_) | Err(Failure::NoSuchTopic(_)) => return Ok(()),
+                    // Whether it was done shows when it is asked again.
+                    Err(Failure::ConnectionLost) => ticket = crew.core(0).delete(self.topic),
+                    Err(failure) => return Err(failure.to_string()),
+                },
+                Some((0, Event::Disconnected { reason, fatal, .. })) => {
+                    why = reason.to_string();
+                    if fatal {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+            if crew.is_stopped() && !self.was_stopped {
+                return Err("stopped".to_owned());
+            }
+            self.progress.tell(self.done as u64, self.all as u64, "topics");
+        }
+        Err(why)
+    }
+}
+
+impl Left {
+    /// How they are deleted by hand.
+    pub fn remedy(&self) -> String {
+        let mut lines = vec![format!("{} of this run left: {}", many(self.topics.len(), "topic"), self.why)];
+        let shown = self.topics.iter().take(SHOWN_MAX);
+        lines.extend(shown.map(|topic| format!("sealmq delete {topic} --yes")));
+        if let Some((all, _)) = self.topics.first().and_then(|topic| topic.as_str().rsplit_once('/'))
+            && self.topics.len() > SHOWN_MAX
+        {
+            lines.push(format!("sealmq topics --names '{all}/#' lists all of them"));
+        }
+        lines.join("\n")
+    }
+}
+
+/// `1 topic`, `2 topics`.
+pub fn many(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn poll_failed(error: std::io::Error) -> CliError {
@@ -179,3 +243,9 @@ fn poll_failed(error: std::io::Error) -> CliError {
 /// For one answer. A lost connection comes back meanwhile.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 const LEAVE_TIME: Duration = Duration::from_secs(2);
+/// For one topic, also while the broker is away: one that is being restarted is back by then.
+const DELETE_TIME: Duration = Duration::from_secs(6);
+/// Between two looks at whether there is something to say of it.
+const LOOK_TIME: Duration = Duration::from_millis(200);
+/// Commands that somebody would type.
+const SHOWN_MAX: usize = 5;

@@ -39,7 +39,10 @@ pub struct Flow {
     until: Until,
     /// Messages that were handed over in this run.
     sent: u64,
+    began: Mono,
     pub tally: Tally,
+    /// Ctrl-C came: what was on its way by then is waited for until here.
+    drains_until: Option<Mono>,
 }
 
 pub struct Tally {
@@ -68,7 +71,8 @@ impl Flow {
         let by_index = plan.publishers.iter().enumerate().map(|(at, (index, _))| (*index, at)).collect();
         let fresh = |_| Publisher { oldest: 0, flight: VecDeque::new(), tickets: HashMap::new() };
         let publishers = plan.publishers.iter().map(fresh).collect();
-        Flow { plan, publishers, by_index, until: Until::Count(0), sent: 0, tally: Tally::new() }
+        let (until, began, tally) = (Until::Count(0), Mono(0), Tally::new());
+        Flow { plan, publishers, by_index, until, sent: 0, began, tally, drains_until: None }
     }
 
     /// One message of each publisher to each of its topics, so that what comes only once is over: topics are opened,
@@ -78,46 +82,79 @@ impl Flow {
             for _ in 0..self.plan.publishers[at].1.len() {
                 // Nothing but this is sent: the run has not begun.
                 while !self.send(crew, at)? {
+                    crew.check_stop()?;
                     self.step(crew, None)?;
                 }
             }
         }
-        self.drain(crew, None)
+        while !self.is_drained() {
+            crew.check_stop()?;
+            self.step(crew, None)?;
+        }
+        Ok(())
     }
 
-    /// Publishes until `until`, then waits until all is delivered.
+    /// Publishes until `until` or until it is stopped, then waits until all is delivered.
     pub fn run(&mut self, crew: &mut Crew, until: Until, progress: &mut Progress) -> Result<(), CliError> {
         (self.until, self.sent, self.tally) = (until, 0, Tally::new());
+        self.began = crew.now().mono;
         for at in 0..self.publishers.len() {
             self.fill(crew, at)?;
         }
-        self.drain(crew, Some(progress))
-    }
-
-    fn drain(&mut self, crew: &mut Crew, mut progress: Option<&mut Progress>) -> Result<(), CliError> {
-        while self.publishers.iter().any(|publisher| !publisher.flight.is_empty()) {
-            self.step(crew, progress.as_deref_mut())?;
+        while !self.is_drained() {
+            if crew.is_stopped() && self.drains_until.is_none() {
+                self.until = Until::Count(0);
+                self.drains_until = Some(crew.now().mono + DRAIN_TIME);
+            }
+            if self.drains_until.is_some_and(|at| crew.now().mono >= at) {
+                break;
+            }
+            self.step(crew, Some(progress))?;
         }
         Ok(())
+    }
+
+    /// Ctrl-C came before the end.
+    pub fn was_stopped(&self) -> bool {
+        self.drains_until.is_some()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.publishers.iter().all(|publisher| publisher.flight.is_empty())
     }
 
     /// Takes one event, and has its publisher go on.
     fn step(&mut self, crew: &mut Crew, progress: Option<&mut Progress>) -> Result<(), CliError> {
-        let deadline = crew.now().mono + STALL_TIME;
-        let Some((index, event)) = crew.next(Some(deadline))? else {
-            return if crew.now().mono >= deadline { Err(no_answer(STALL_TIME)) } else { Ok(()) };
+        let stalled = crew.now().mono + STALL_TIME;
+        let deadline = self.drains_until.unwrap_or(stalled).min(stalled);
+        let Some((index, event)) = crew.wait(Some(deadline))? else {
+            return if crew.now().mono >= stalled { Err(no_answer(STALL_TIME)) } else { Ok(()) };
         };
-        if let Some(at) = self.hear(index, event, crew.now().mono)? {
+        let now = crew.now().mono;
+        if let Some(at) = self.hear(index, event, now)? {
             self.fill(crew, at)?;
         }
         if let Some(progress) = progress {
-            let all = match self.until {
-                Until::Count(count) => count,
-                Until::Time(_) => 0,
-            };
-            progress.tell(self.tally.published, all, "messages published");
+            self.tell(progress, now);
         }
         Ok(())
+    }
+
+    fn tell(&self, progress: &mut Progress, now: Mono) {
+        let Tally { published, delivered, .. } = self.tally;
+        match self.until {
+            Until::Count(all) if self.plan.subscribers == 0 => {
+                progress.tell(published, all, "messages published");
+            }
+            Until::Count(all) => {
+                progress.tell(published, all, format_args!("published, {delivered} delivered"));
+            }
+            Until::Time(end) => {
+                let all = end.since(self.began).as_secs_f64().ceil() as u64;
+                let done = now.since(self.began).as_secs().min(all);
+                progress.tell(done, all, format_args!("s, {published} messages published"));
+            }
+        }
     }
 
     /// Says whose message has come a step further.
@@ -148,7 +185,10 @@ impl Flow {
             Event::Integrity(fault) => {
                 Err(CliError::new(Exit::Integrity, format!("{}: {}", fault.topic, fault.fault)))
             }
-            Event::Disconnected { reason, .. } => Err(reason.into()),
+            Event::Disconnected { reason, .. } => {
+                let (exit, published) = (CliError::from(reason.clone()).exit(), self.tally.published);
+                Err(CliError::new(exit, format!("{reason}; {published} messages were published by then")))
+            }
             _ => Ok(None),
         }
     }
@@ -186,7 +226,6 @@ impl Flow {
 
     /// False: its client takes no more before an answer has come.
     fn send(&mut self, crew: &mut Crew, at: usize) -> Result<bool, CliError> {
-        crew.check_stop()?;
         let (index, topics) = &self.plan.publishers[at];
         let publisher = &mut self.publishers[at];
         let number = publisher.oldest + publisher.flight.len() as u32;
@@ -230,6 +269,8 @@ fn not_ours() -> CliError {
 
 /// The broker is there, but nothing comes.
 const STALL_TIME: Duration = Duration::from_secs(30);
+/// For what is on its way at Ctrl-C. Who stops a run does not want to wait for the end of a long queue.
+const DRAIN_TIME: Duration = Duration::from_secs(3);
 /// A message's number has 32 bits; the first of them were used to warm up.
 const MESSAGES_MAX: u64 = u32::MAX as u64 / 2;
 

@@ -4,16 +4,34 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
-/// CPU time of all threads of a process that live, in user space and in the kernel.
-pub fn cpu(pid: u32) -> Option<Duration> {
-    let mut sum = Duration::ZERO;
+/// Time of all threads of a process that live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// On a processor, in user space and in the kernel.
+    pub used: Duration,
+    /// Ready to run, while all processors ran something else.
+    pub waited: Duration,
+}
+
+impl Cpu {
+    pub fn since(self, before: Cpu) -> Cpu {
+        let Cpu { used, waited } = before;
+        Cpu { used: self.used.saturating_sub(used), waited: self.waited.saturating_sub(waited) }
+    }
+}
+
+/// What a process has used so far, if the system says.
+pub fn cpu(pid: u32) -> Option<Cpu> {
+    let mut sum = Cpu::default();
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         // A thread that ended meanwhile has no file any more.
         let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else { continue };
-        sum += Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?);
+        let mut fields = text.split_whitespace().map(|field| field.parse().map(Duration::from_nanos));
+        sum.used += fields.next()?.ok()?;
+        sum.waited += fields.next()?.ok()?;
     }
     // A kernel without these figures counts nothing at all.
-    (!sum.is_zero()).then_some(sum)
+    (!sum.used.is_zero()).then_some(sum)
 }
 
 /// The process at the other end of our connections to `port`, or why it cannot be seen.
@@ -97,7 +115,7 @@ mod tests {
 
     #[test]
     fn our_own_time_is_counted() {
-        assert!(cpu(std::process::id()).is_some_and(|time| time > Duration::ZERO));
+        assert!(cpu(std::process::id()).is_some_and(|cpu| cpu.used > Duration::ZERO));
         assert_eq!(cpu(u32::MAX), None);
     }
 }

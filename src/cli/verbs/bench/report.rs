@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::host;
+use super::host::{self, Cpu};
 use crate::cli::args::Form;
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, note};
@@ -19,14 +19,15 @@ pub struct Report {
     lines: Vec<String>,
     figures: Vec<(String, Value)>,
     /// What makes the figures say less than they seem to.
-    warning: Option<String>,
+    warnings: Vec<String>,
+    was_stopped: bool,
 }
 
 /// CPU time of the broker and of this process, between two points.
 pub struct CpuTimes {
     broker: Result<u32, &'static str>,
-    broker_before: Option<Duration>,
-    own_before: Option<Duration>,
+    broker_before: Option<Cpu>,
+    own_before: Option<Cpu>,
 }
 
 impl Times {
@@ -38,10 +39,14 @@ impl Times {
         self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
     }
 
-    fn line(&self) -> String {
-        let at = |name: &str, us: u64| format!("{name} {}", show_us(us as f64));
-        let quantiles = QUANTILES.iter().map(|(name, q)| at(name, self.0.value_at_quantile(*q)));
-        quantiles.chain([at("max", self.0.max())]).collect::<Vec<_>>().join("  ")
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The percentiles and the longest, in microseconds.
+    fn figures(&self) -> Vec<u64> {
+        let quantiles = QUANTILES.iter().map(|(_, q)| self.0.value_at_quantile(*q));
+        quantiles.chain([self.0.max()]).collect()
     }
 }
 
@@ -53,40 +58,30 @@ impl CpuTimes {
         CpuTimes { broker, broker_before, own_before: host::cpu(std::process::id()) }
     }
 
-    /// What was used since, `units` of work having been done.
-    pub fn end(self, report: &mut Report, elapsed: Duration, units: u64, unit: &str) {
-        let since = |before: Option<Duration>, pid| Some(host::cpu(pid)?.saturating_sub(before?));
-        let share = |used: Duration| used.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
-        let used = self.broker.ok().and_then(|pid| since(self.broker_before, pid));
-        let each_us = used.map(|used| used.as_secs_f64() * 1e6 / units.max(1) as f64);
-        report.figure(&format!("broker_cpu_us_per_{unit}"), json!(each_us.map(round)));
+    /// What was used since; `done` are units of work and how many there were of each, the last that there were
+    /// any of being what people are shown.
+    pub fn end(self, report: &mut Report, elapsed: Duration, done: &[(&str, u64)]) {
+        let since = |before: Option<Cpu>, pid| Some(host::cpu(pid)?.since(before?));
+        let share = |time: Duration| time.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
+        let used = self.broker.ok().and_then(|pid| since(self.broker_before, pid)).map(|cpu| cpu.used);
+        let mut shown = None;
+        for (unit, count) in done {
+            let each_us = used.filter(|_| *count > 0).map(|used| used.as_secs_f64() * 1e6 / *count as f64);
+            report.figure(&format!("broker_cpu_us_per_{unit}"), json!(each_us.map(round)));
+            shown = each_us.map(|each_us| (each_us, *unit)).or(shown);
+        }
         report.figure("broker_cpu_share", json!(used.map(|used| round(share(used)))));
         report.line(
             "broker CPU",
-            match (used, each_us) {
-                (Some(used), Some(each)) => {
-                    let (each, percent) = (show_us(each), share(used) * 100.0);
-                    format!("{each} per {unit}, {percent:.0} % of a core")
+            match (used, shown) {
+                (Some(used), Some((each_us, unit))) => {
+                    format!("{} per {unit}, {} of a core", show_us(each_us), show_share(share(used)))
                 }
-                _ => {
-                    let why = self.broker.err().unwrap_or("the system does not say");
-                    format!("cannot be seen: {why}")
-                }
+                _ => format!("cannot be seen: {}", self.broker.err().unwrap_or("the system does not say")),
             },
         );
-        let own = since(self.own_before, std::process::id()).map(share);
-        report.figure("own_cpu_share", json!(own.map(round)));
-        if let Some(own) = own {
-            report.line("own CPU", format!("{:.0} % of a core", own * 100.0));
-            if own > OWN_SHARE_MAX {
-                report.warning = Some(format!(
-                    "this program used {:.0} % of a core: the broker could do more. Its own CPU per {unit} holds all \
-                     the same; several `sealmq bench` at once load it more",
-                    own * 100.0
-                ));
-            }
-        }
-        report.figure("own_cpu_is_bottleneck", json!(own.map(|own| own > OWN_SHARE_MAX)));
+        let own = since(self.own_before, std::process::id());
+        report.own(own.map(|own| (share(own.used), share(own.waited))));
     }
 }
 
@@ -99,27 +94,65 @@ impl Report {
         self.figures.push((name.to_owned(), value));
     }
 
-    /// Percentiles under `name`, if there are any.
-    pub fn times(&mut self, name: &str, of: &str, times: &Times) {
-        if times.0.is_empty() {
-            return;
+    /// Ctrl-C has ended it: what is shown is of a part.
+    pub fn stopped(&mut self, was_stopped: bool) {
+        self.was_stopped = was_stopped;
+        self.figure("stopped", json!(was_stopped));
+    }
+
+    /// What this process used and waited for, as shares of a core.
+    fn own(&mut self, shares: Option<(f64, f64)>) {
+        self.figure("own_cpu_share", json!(shares.map(|(used, _)| round(used))));
+        self.figure("own_cpu_is_bottleneck", json!(shares.map(|(used, _)| used > OWN_SHARE_MAX)));
+        self.figure("own_wait_share", json!(shares.map(|(_, waited)| round(waited))));
+        let Some((used, waited)) = shares else { return };
+        let (shown, shown_wait) = (show_share(used), show_share(waited));
+        self.line(
+            "own CPU",
+            format!("{shown} of a core for all clients of this run; {shown_wait} waiting for one"),
+        );
+        if used > OWN_SHARE_MAX {
+            self.warnings.push(format!(
+                "this program itself was busy ({shown} of a core): rates and times are its own as much as the \
+                 broker's. The broker's CPU time for each holds all the same; several `sealmq bench` at once load it \
+                 more"
+            ));
         }
-        self.line(name, format!("{}  {of}", times.line()));
-        for (quantile, q) in QUANTILES {
-            self.figure(
-                &format!("{name}_{}_us", quantile.replace('.', "_")),
-                json!(times.0.value_at_quantile(*q)),
-            );
+        if waited > WAIT_SHARE_MAX {
+            self.warnings.push(format!(
+                "this host was busy with other things: the clients of this run waited for a processor {shown_wait} of \
+                 the time. Rates and times are the host's; the broker's CPU time for each says more"
+            ));
         }
-        self.figure(&format!("{name}_max_us"), json!(times.0.max()));
-        self.figure(&format!("{name}_mean_us"), json!(round(times.0.mean())));
+    }
+
+    /// Percentiles of each, as rows of one table; none where nothing was measured.
+    pub fn times(&mut self, all: &[(&str, &Times)]) {
+        let row = |cells: Vec<String>| cells.iter().map(|cell| format!("{cell:>11}")).collect::<String>();
+        let heads = QUANTILES.iter().map(|(name, _)| *name).chain(["max"]);
+        let shown: Vec<_> = all.iter().filter(|(_, times)| !times.is_empty()).collect();
+        if !shown.is_empty() {
+            self.line("", row(heads.map(str::to_owned).collect()));
+        }
+        for (name, times) in shown {
+            self.line(name, row(times.figures().iter().map(|us| show_us(*us as f64)).collect()));
+        }
+        for (name, times) in all {
+            let heads = QUANTILES.iter().map(|(name, _)| name.replace('.', "_")).chain(["max".to_owned()]);
+            for (head, us) in heads.zip(times.figures()) {
+                self.figure(&format!("{name}_{head}_us"), json!((!times.is_empty()).then_some(us)));
+            }
+            let mean = (!times.is_empty()).then(|| round(times.0.mean()));
+            self.figure(&format!("{name}_mean_us"), json!(mean));
+        }
     }
 
     pub fn print(&self, form: Form) -> Result<(), CliError> {
         let mut output = Output::new();
         if form.json {
-            let object: Map<String, Value> = self.figures.iter().cloned().collect();
-            output.line(&Value::Object(object).to_string())?;
+            // In the order of the CSV: a map would sort the names.
+            let figures = self.figures.iter().map(|(name, value)| format!("{}:{value}", json!(name)));
+            output.line(&format!("{{{}}}", figures.collect::<Vec<_>>().join(",")))?;
         } else if form.csv {
             let join = |cells: Vec<String>| cells.join(",");
             output.line(&join(self.figures.iter().map(|(name, _)| name.clone()).collect()))?;
@@ -130,8 +163,9 @@ impl Report {
             }
         }
         output.flush()?;
-        if let Some(warning) = &self.warning {
-            note(warning);
+        self.warnings.iter().for_each(|warning| note(warning));
+        if self.was_stopped {
+            return Err(CliError::other("stopped before its end; the figures are of what was done by then"));
         }
         Ok(())
     }
@@ -161,11 +195,18 @@ fn show_us(us: f64) -> String {
     }
 }
 
+/// `0.4 %`, `37 %`.
+fn show_share(share: f64) -> String {
+    if share < 0.0995 { format!("{:.1} %", share * 100.0) } else { format!("{:.0} %", share * 100.0) }
+}
+
 const QUANTILES: &[(&str, f64)] = &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 /// An hour: nothing is waited for as long.
 const TIME_MAX_US: u64 = 3_600_000_000;
 /// Above this the figures are as much ours as the broker's.
 const OWN_SHARE_MAX: f64 = 0.8;
+/// Above this they are those of whatever else runs here. The broker of a run on this host is some of it.
+const WAIT_SHARE_MAX: f64 = 0.3;
 
 #[cfg(test)]
 mod tests {
@@ -175,6 +216,7 @@ mod tests {
     fn times_are_shown_in_units_that_fit() {
         let shown: Vec<String> = [0.53, 157.0, 1320.0, 2.1e6].into_iter().map(show_us).collect();
         assert_eq!(shown, ["0.53 us", "157 us", "1.32 ms", "2.10 s"]);
+        assert_eq!([0.004, 0.0994, 0.37, 1.5].map(show_share), ["0.4 %", "9.9 %", "37 %", "150 %"]);
     }
 
     #[test]
@@ -183,12 +225,15 @@ mod tests {
         (1..=1000).for_each(|us| times.record(Duration::from_micros(us)));
         times.record(Duration::from_secs(86_400));
         let mut report = Report::default();
-        report.times("delivery", "", &times);
+        report.times(&[("delivery", &times), ("answer", &Times::new())]);
         let figure =
             |name: &str| report.figures.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         assert_eq!(figure("delivery_p50_us"), Some(json!(501)));
         assert_eq!(figure("delivery_p99_us"), Some(json!(991)));
         assert!(figure("delivery_max_us").is_some_and(|max| max.as_u64() >= Some(TIME_MAX_US)));
+        assert_eq!(figure("answer_p50_us"), Some(Value::Null), "a column is there for nothing, too");
+        assert_eq!(report.lines.len(), 2, "{:?}", report.lines);
+        assert!(report.lines[0].ends_with("max") && report.lines[0].len() == report.lines[1].len());
     }
 
     #[test]
