@@ -4,14 +4,14 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::args::Run;
 use crate::broker::{Kind, Program};
 use crate::folder::TempFolder;
 use crate::pki::Pki;
 use crate::plan::{WORKLOADS, Workload};
-use crate::sample::{Machine, Sample};
+use crate::sample::{Machine, Machines, Sample};
 use crate::work::Metrics;
 use crate::{process, report, work};
 
@@ -25,9 +25,8 @@ pub fn run(run: &Run) -> Result<()> {
     let programs = find_programs(run)?;
     let rounds = if run.quick { 1 } else { run.rounds };
     process::raise_descriptors()?;
-    fs::create_dir_all(&run.out).with_context(|| run.out.display().to_string())?;
     let machine = Machine::describe(&programs, rounds, run.quick, run.mqtt_qos);
-    fs::write(run.out.join("machine.json"), serde_json::to_string_pretty(&machine)? + "\n")?;
+    Machines::update(&run.out, |machines| machines.peers = Some(machine))?;
     let mut samples = File::create(run.out.join("samples.jsonl"))?;
 
     let home = TempFolder::new()?;
@@ -40,7 +39,8 @@ pub fn run(run: &Run) -> Result<()> {
             // Whoever comes first finds the caches and the clock of the CPU as they are: take turns.
             let first = (round as usize + turn) % programs.len();
             let (later, sooner) = programs.split_at(first);
-            for program in sooner.iter().chain(later) {
+            let programs = sooner.iter().chain(later);
+            for program in programs.filter(|program| workload.work.is_for(program.kind)) {
                 let done = work::measure(program, &pki, run.mqtt_qos, work);
                 let sample = sample(round, workload, program, done);
                 say(&sample, rounds);

@@ -174,12 +174,8 @@ mod tests {
 
     #[test]
     fn deliveries_are_counted_however_they_are_cut() {
-        let errand = Errand {
-            number: 0,
-            subscribe: Some("a"),
-            publish: Some("a"),
-            content: Rc::new(Content::new(200)),
-        };
+        let content = Rc::new(Content::new(200));
+        let errand = Errand { subscribe: Some("a"), publish: Some("a"), ..Errand::idle(0, &content) };
         for step in 1..=300 {
             let mut mqtt = Mqtt::new(errand.clone(), 1);
             let mut wire = Vec::new();
