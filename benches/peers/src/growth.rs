@@ -78,7 +78,6 @@ pub struct Point {
 pub const CONNECTIONS_SEEN_FROM: u64 = 100;
 /// Below, a subscription costs more than what is read.
 pub const PAST_SEEN_FROM: u64 = 1_000;
-pub const TOPICS_MAX: u64 = 10_000;
 /// Descriptors that are not connections: the programs' own, and a busy few.
 const OTHER_FILES: u64 = 100;
 
@@ -97,7 +96,7 @@ pub const AXES: &[Axis] = &[
     Axis {
         id: "topics",
         ladder: Ladder::Topics,
-        sizes: &[1, 4, 16, 64, 256, 1_000, 3_000, TOPICS_MAX],
+        sizes: &[1, 4, 16, 64, 256, 1_000, 3_000, 10_000],
         quick_max: 256,
         brokers: MEMORY,
     },

@@ -7,9 +7,9 @@ use plotters::prelude::*;
 
 use super::figures::Figures;
 use super::style::{
-    Area, BAD, BETTER, FAINT, GOOD, INK, RULE, Side, bold, card, color, failed, line, mark, text,
+    Area, BAD, BETTER, FAINT, GOOD, INK, RULE, Side, bold, card, color, failed, figure, line, mark, text,
+    unit,
 };
-use super::table::figure;
 use crate::broker::Kind;
 use crate::plan::{LINES, Line, Reach};
 use crate::sample::Machine;
@@ -105,7 +105,8 @@ fn head(root: &Area<'_>, machine: &Machine, figures: &Figures) -> Result<()> {
     let what = format!("Medians of {rounds} rounds; {cpu}, {cores} cores; {}{quick}", day(date));
     text(root, (MARGIN, 82), &what, 14, FAINT, Side::Left)?;
     let mut x = MARGIN;
-    for kind in figures.brokers() {
+    let (ours, peers): (Vec<_>, Vec<_>) = figures.brokers().into_iter().partition(|kind| !kind.is_peer());
+    for kind in ours.into_iter().chain(peers) {
         mark(root, (x + 6, 112), kind, 6)?;
         bold(root, (x + 20, 112), kind.title(), 14, color(kind), Side::Left)?;
         x += 46 + 8 * kind.title().len() as i32;
@@ -125,8 +126,8 @@ fn grid(root: &Area<'_>, scale: &Scale, bottom: i32) -> Result<()> {
         if scale.low <= tick && tick <= scale.high {
             let x = scale.x(tick);
             line(root, (x, TOP), (x, bottom), if tick == 1.0 { FAINT } else { RULE }, 1)?;
-            text(root, (x, TOP - 12), &format!("{tick} x"), 12, FAINT, Side::Middle)?;
-            text(root, (x, bottom + 14), &format!("{tick} x"), 12, FAINT, Side::Middle)?;
+            text(root, (x, TOP - 12), &format!("{tick}×"), 12, FAINT, Side::Middle)?;
+            text(root, (x, bottom + 14), &format!("{tick}×"), 12, FAINT, Side::Middle)?;
         }
     }
     text(root, (one - 8, bottom + 32), "cheaper than every peer", 12, GOOD, Side::Right)?;
@@ -149,7 +150,7 @@ fn draw_row(root: &Area<'_>, scale: &Scale, row: &Row, figures: &Figures, y: i32
         }
     }
     let value = |kind| figures.spread(row.line.workload, row.line.metric, kind).map(|s| s.median);
-    let unit = row.line.unit;
+    let unit = unit(row.line.unit);
     if let Some(ours) = value(row.line.judged) {
         bold(root, (OURS, y), &format!("{} {unit}", figure(ours)), 13, INK, Side::Right)?;
     }
@@ -158,7 +159,7 @@ fn draw_row(root: &Area<'_>, scale: &Scale, row: &Row, figures: &Figures, y: i32
         text(root, (BEST, y), &words, 13, color(kind), Side::Right)?;
     }
     let (words, color) = match (row.line.reach, figures.is_reached(row.line)) {
-        (Reach::TimesBest(times), Some(yes)) => verdict(format!("{times} x"), yes),
+        (Reach::TimesBest(times), Some(yes)) => verdict(format!("{times}×"), yes),
         (Reach::AtMost(most), Some(yes)) => verdict(format!("{most} {unit}"), yes),
         _ => return Ok(()),
     };

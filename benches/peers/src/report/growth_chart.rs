@@ -7,9 +7,9 @@ use plotters::prelude::*;
 
 use super::curves::{Curves, Exponent};
 use super::style::{
-    Area, BAD, FAINT, GOOD, INK, RULE, Side, bold, card, color, dashed, failed, line, mark, text,
+    Area, BAD, FAINT, GOOD, INK, RULE, Side, bold, card, color, dashed, failed, figure, line, mark, text,
+    unit,
 };
-use super::table::figure;
 use crate::broker::Kind;
 use crate::growth::{AXES, CURVES, Curve, Rule};
 use crate::sample::Machine;
@@ -116,7 +116,7 @@ fn axes(root: &Area<'_>, frame: &Frame, curve: &Curve) -> Result<()> {
         line(root, (frame.left, y), (frame.right, y), RULE, 1)?;
         text(root, (frame.left - 6, y), &format!("{value}"), 11, FAINT, Side::Right)?;
     }
-    text(root, (frame.left - 6, frame.top - 3), curve.unit, 11, FAINT, Side::Right)?;
+    text(root, (frame.left - 6, frame.top - 3), unit(curve.unit), 11, FAINT, Side::Right)?;
     let middle = (frame.left + frame.right) / 2;
     text(root, (middle, frame.bottom + 29), curve.along, 12, FAINT, Side::Middle)
 }

@@ -39,6 +39,19 @@ pub fn color(kind: Kind) -> RGBColor {
     }
 }
 
+/// A figure as people write it.
+pub fn figure(value: f64) -> String {
+    let plain = super::table::figure(value);
+    match plain.len() {
+        len @ 4.. if !plain.contains('.') => format!("{},{}", &plain[..len - 3], &plain[len - 3..]),
+        _ => plain,
+    }
+}
+
+pub fn unit(unit: &str) -> &str {
+    if unit == "us" { "µs" } else { unit }
+}
+
 /// A background of its own, with an edge.
 pub fn card(area: &Area<'_>) -> Result<()> {
     area.fill(&WHITE).map_err(failed)?;

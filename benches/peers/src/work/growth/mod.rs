@@ -32,6 +32,16 @@ pub struct Stock {
     topics: Option<Shared>,
 }
 
+impl Stock {
+    /// All topics that any of these sizes takes: two signatures each, so they serve all rounds.
+    fn topics(&mut self, setting: &Setting<'_>, sizes: &[u64]) -> Result<Shared> {
+        if self.topics.is_none() {
+            self.topics = Some(topics::make(setting, sizes.iter().copied().max().unwrap_or(1))?);
+        }
+        self.topics.clone().context("topics that were just made")
+    }
+}
+
 /// Puts `program` through an axis, size after size. Sizes build on each other only where a broker's
 /// connections do.
 pub fn climb(
@@ -49,7 +59,7 @@ pub fn climb(
         let done = on_broker(program, pki, |setting| match axis.ladder {
             Ladder::Subscribers => fan::run(setting, to_many(size)),
             Ladder::Size => fan::run(setting, of_size(size)),
-            Ladder::Topics => topics::run(setting, stock, size as usize),
+            Ladder::Topics => topics::run(setting, stock.topics(setting, sizes)?, size as usize),
             Ladder::History => history::run(setting, size),
             Ladder::Idle => unreachable!("has returned above"),
         });

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use sealmq::wire::values::Retention;
 
-use super::{BYTES, Stock, WINDOW, fan_of};
-use crate::growth::TOPICS_MAX;
+use super::{BYTES, WINDOW, fan_of};
 use crate::plan::Readers;
 use crate::swarm::Swarm;
 use crate::talk::author::{Author, Shared};
@@ -21,12 +20,8 @@ const MESSAGES_MIN: u64 = 40_000;
 const WARM_MIN: u64 = 1024;
 const BODIES: u64 = 4096;
 
-pub fn run(setting: &Setting<'_>, stock: &mut Stock, topics: usize) -> Result<Metrics> {
+pub fn run(setting: &Setting<'_>, author: Shared, topics: usize) -> Result<Metrics> {
     let (mut metrics, content) = (Metrics::new(), Rc::new(Content::new(BYTES)));
-    let author = match &stock.topics {
-        Some(author) => author.clone(),
-        None => stock.topics.insert(make(setting, &content)?).clone(),
-    };
     let mut swarm = Swarm::new(setting.broker.port)?;
     let errand = Errand { publish: Some(FILTER), ..Errand::idle(0, &content) };
     let owner = setting.owner(errand, author, topics, Retention::default());
@@ -45,11 +40,11 @@ pub fn run(setting: &Setting<'_>, stock: &mut Stock, topics: usize) -> Result<Me
     Ok(metrics)
 }
 
-/// All topics, of two members each: two signatures a topic, so they are made once and serve all rounds.
-fn make(setting: &Setting<'_>, content: &Content) -> Result<Shared> {
-    let names: Vec<String> = (0..TOPICS_MAX).map(|number| format!("growth/{number}")).collect();
+/// So many topics, of two members each.
+pub fn make(setting: &Setting<'_>, count: u64) -> Result<Shared> {
+    let names: Vec<String> = (0..count).map(|number| format!("growth/{number}")).collect();
     let members = setting.pki.clients.get(1..2).context("an identity for the subscriber")?;
     let mut author = Author::new(&names, setting.pki.identity(0), members)?;
-    author.seal(content, BODIES)?;
+    author.seal(&Content::new(BYTES), BODIES)?;
     Ok(Arc::new(author))
 }
