@@ -44,9 +44,11 @@ pub fn run(setting: &Setting<'_>, sizes: &[u64], tell: &mut Tell<'_>) -> Result<
     let mut flight = Flight::new(setting, &swarm, publisher, subscribers, 1);
     flight.send(&mut swarm, WARM)?;
 
-    let (alone, mut open) = (process::resident(setting.broker.pid())?, 0);
+    // Messages between the sizes are kept, too: only what grows while connections are made is theirs.
+    let (mut grown, mut open) = (0.0, 0);
     for size in sizes.iter().copied() {
         let mut metrics = Metrics::new();
+        let before = process::resident(setting.broker.pid())?;
         let meter = Meter::start(setting.broker)?;
         let more = size - open;
         while open < size {
@@ -58,8 +60,8 @@ pub fn run(setting: &Setting<'_>, sizes: &[u64], tell: &mut Tell<'_>) -> Result<
         }
         let spent = meter.stop(setting.broker, &mut Metrics::new())?;
         swarm.rest(AFTER)?;
+        grown += process::resident(setting.broker.pid())? as f64 - before as f64;
         if size >= CONNECTIONS_SEEN_FROM {
-            let grown = process::resident(setting.broker.pid())?.saturating_sub(alone) as f64;
             note(&mut metrics, "broker_ms_per_connection", spent.as_secs_f64() * 1e3 / more as f64);
             note(&mut metrics, "kib_per_connection", grown / KIB / size as f64);
         }
