@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::args::Growth;
 use crate::broker::{Kind, Program};
 use crate::folder::TempFolder;
 use crate::pki::Pki;
+use crate::round::say_times;
 use crate::sample::{Machine, Machines};
 use crate::work::Metrics;
 use crate::work::growth::{Stock, climb};
@@ -232,6 +234,7 @@ pub fn run(growth: &Growth) -> Result<()> {
     eprintln!("making certificates ...");
     let (pki, mut stock) = (Rc::new(Pki::make(home.path())?), Stock::default());
     let chosen = |axis: &&Axis| growth.only.is_empty() || growth.only.iter().any(|id| id == axis.id);
+    let mut times = BTreeMap::<&str, Duration>::new();
     for round in 1..=rounds {
         for axis in AXES.iter().filter(chosen) {
             let (sizes, left_out) = sizes(axis, growth.quick, files);
@@ -244,13 +247,16 @@ pub fn run(growth: &Growth) -> Result<()> {
                 for size in &left_out {
                     tell(*size, Err(anyhow::anyhow!("left out: the system allows {files} open files")))?;
                 }
+                let began = Instant::now();
                 let done = climb(&programs[&broker], &pki, axis, &sizes, &mut stock, &mut tell);
                 if let Err(e) = done {
                     tell(0, Err(e))?;
                 }
+                *times.entry(axis.id).or_default() += began.elapsed();
             }
         }
     }
+    say_times(&times);
     report::write(&growth.out)
 }
 
