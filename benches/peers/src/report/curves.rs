@@ -70,6 +70,11 @@ impl Exponent {
     }
 }
 
+/// To two places, and without the sign of a zero.
+pub fn tidy(exponent: f64) -> f64 {
+    (exponent * 100.0).round() / 100.0 + 0.0
+}
+
 /// Of the line with the least squares.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let count = points.len() as f64;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use plotters::prelude::*;
 
-use super::curves::{Curves, Exponent};
+use super::curves::{Curves, Exponent, tidy};
 use super::style::{
     Area, BAD, FAINT, GOOD, INK, RULE, Side, bold, card, color, dashed, failed, figure, line, mark, text,
     unit,
@@ -102,7 +102,7 @@ fn verdict(rule: Rule, broker: Kind, is_one_of_many: bool, exponent: Exponent) -
         (true, Kind::SealmqDisk) => "disk: as",
         (true, _) => "memory: as",
     };
-    (format!("{what} n^{:.2}", exponent.end), if exponent.holds() { GOOD } else { BAD })
+    (format!("{what} n^{:.2}", tidy(exponent.end)), if exponent.holds() { GOOD } else { BAD })
 }
 
 fn axes(root: &Area<'_>, frame: &Frame, curve: &Curve) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::curves::Curves;
+use super::curves::{Curves, tidy};
 use super::table::{describe, figure};
 use crate::broker::Kind;
 use crate::growth::{AXES, Axis, CURVES, Curve, MORE_CURVES};
@@ -46,8 +46,8 @@ fn exponents(curves: &Curves, out: &mut String) {
             out,
             "| {} | {from} to {to} | {:.2} | {:.2} | {:.0} | {holds} |",
             title(curve, broker),
-            exponent.all,
-            exponent.end,
+            tidy(exponent.all),
+            tidy(exponent.end),
             exponent.may
         );
     }
