@@ -75,15 +75,15 @@ const KIB: usize = 1024;
 
 /// In the order in which they run.
 pub const WORKLOADS: &[Workload] = &[
-    Workload { id: "one-64", work: fan(1, 64, 2048, 60_000) },
-    Workload { id: "one-1k", work: fan(1, KIB, 1024, 40_000) },
-    Workload { id: "one-16k", work: fan(1, 16 * KIB, 64, 8_000) },
+    Workload { id: "one-64", work: fan(1, 64, 2048, 120_000) },
+    Workload { id: "one-1k", work: fan(1, KIB, 1024, 80_000) },
+    Workload { id: "one-16k", work: fan(1, 16 * KIB, 64, 15_000) },
     Workload { id: "fifty-100", work: fan(50, 100, 2048, 16_384) },
     Workload { id: "fifty-1k", work: fan(50, KIB, 256, 8_192) },
     Workload { id: "fifty-16k", work: fan(50, 16 * KIB, 32, 1_024) },
     Workload { id: "fivehundred-100", work: fan(500, 100, 256, 1_536) },
-    Workload { id: "fifty-single", work: fan(50, 100, 1, 1_000) },
-    Workload { id: "fivehundred-single", work: fan(500, 100, 1, 150) },
+    Workload { id: "fifty-single", work: fan(50, 100, 1, 2_000) },
+    Workload { id: "fivehundred-single", work: fan(500, 100, 1, 300) },
     Workload { id: "ping-pong", work: Work::PingPong { bytes: 64, count: 10_000 } },
     Workload { id: "connect-32", work: Work::Connect { at_once: 32, waves: 5 } },
     Workload { id: "connect-100", work: Work::Connect { at_once: 100, waves: 3 } },
