@@ -145,7 +145,8 @@ impl Program {
 
     /// Writes the configuration below `folder`; returns the arguments.
     fn configure(&self, pki: &Pki, folder: &Path, port: u16, room: Room) -> Result<Vec<String>> {
-        let file = folder.join("config");
+        // rumqttd knows the format by the ending; the others do not care.
+        let file = folder.join("config.toml");
         let path = |path: &Path| path.display().to_string();
         let (text, args) = match self.kind {
             Kind::Mosquitto => (mosquitto(pki, port), vec!["-c".into(), path(&file)]),
