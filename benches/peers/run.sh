@@ -83,7 +83,7 @@ if [ "$rumqttd" = yes ] && [ "$parts" != growth ]; then
     if [ ! -x "$kept/bin/rumqttd" ]; then
         say "building rumqttd, some minutes"
         # Not --locked: its own lock file has a version of metrics that newer compilers refuse (E0521).
-        cargo install rumqttd --version '^0.20' --no-default-features --features use-rustls \
+        cargo install rumqttd --version '^0.20' --no-default-features --features use-rustls,verify-client-cert \
             --root "$kept" --target-dir "$kept/build" >"$temp/rumqttd.log" 2>&1 ||
             say "rumqttd does not build here, and is left out: $(grep -m 3 '^error' "$temp/rumqttd.log")"
     fi
