@@ -16,9 +16,11 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Measure, then write tables and chart
+    /// Measure the brokers side by side, then write tables and chart
     Run(Run),
-    /// Write tables and chart again from the samples of an earlier run
+    /// Measure what sealmq costs as subscribers, topics, connections, messages and history grow
+    Growth(Growth),
+    /// Write tables and charts again from the samples of an earlier run
     Report(Report),
     /// Name the workloads
     List,
@@ -50,6 +52,25 @@ pub struct Run {
     /// QoS of MQTT deliveries; publishes are of QoS 1
     #[arg(long, value_name = "0|1", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
     pub mqtt_qos: u8,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Growth {
+    /// Where points, tables and chart go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub out: PathBuf,
+    /// How often everything is measured
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: u32,
+    /// One round of the smaller sizes: to see that it runs, not for figures
+    #[arg(long)]
+    pub quick: bool,
+    /// Only these (see `peers list`)
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// The sealmqd to measure
+    #[arg(long, value_name = "FILE")]
+    pub sealmqd: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -31,6 +31,27 @@ pub enum Kind {
     SealmqDisk,
 }
 
+/// What a broker is told of its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// As it comes; for the peers, see below.
+    Usual,
+    /// sealmqd as somebody sets it who has thousands of clients and topics, and long histories.
+    Wide,
+}
+
+/// What [`Room::Wide`] is. Nobody is silent so long that a ping comes between; the tail is short, so that the past
+/// of a topic on disk comes from the disk, and what is small enough for RAM does not look like growth.
+const WIDE: &str = "\
+[limits]
+connections = 30_000
+topics_per_client = 100_000
+keepalive = \"10h\"
+storage = \"16 GiB\"
+memory_storage = \"4 GiB\"
+tail = \"4 MiB\"
+";
+
 /// A program that was found, and what can be said of it.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -101,10 +122,10 @@ impl Program {
     }
 
     /// Starts it; it listens when this returns.
-    pub fn start(&self, pki: &Pki) -> Result<Running> {
+    pub fn start(&self, pki: &Pki, room: Room) -> Result<Running> {
         let folder = TempFolder::new()?;
         let port = free_port()?;
-        let args = self.configure(pki, folder.path(), port)?;
+        let args = self.configure(pki, folder.path(), port, room)?;
         let log = File::create(folder.path().join("log"))?;
         let child = tied_to_us(&self.path)
             .args(&args)
@@ -123,8 +144,9 @@ impl Program {
     }
 
     /// Writes the configuration below `folder`; returns the arguments.
-    fn configure(&self, pki: &Pki, folder: &Path, port: u16) -> Result<Vec<String>> {
-        let file = folder.join("config");
+    fn configure(&self, pki: &Pki, folder: &Path, port: u16, room: Room) -> Result<Vec<String>> {
+        // rumqttd knows the format by the ending; the others do not care.
+        let file = folder.join("config.toml");
         let path = |path: &Path| path.display().to_string();
         let (text, args) = match self.kind {
             Kind::Mosquitto => (mosquitto(pki, port), vec!["-c".into(), path(&file)]),
@@ -146,7 +168,8 @@ impl Program {
                 }
                 let data = path(&folder.join("data"));
                 fs::DirBuilder::new().mode(0o700).create(folder.join("data"))?;
-                (format!("data = {data:?}\n"), args)
+                let limits = if room == Room::Wide { WIDE } else { "" };
+                (format!("data = {data:?}\n{limits}"), args)
             }
         };
         fs::write(&file, text)?;

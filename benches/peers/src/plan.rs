@@ -1,6 +1,8 @@
 //! What is measured: the works, and the lines of the table that are made of them.
 //!
-//! Knows no broker and no protocol. A change here changes what all brokers are asked to do.
+//! Knows no protocol. A change here changes what all brokers are asked to do.
+
+use crate::broker::Kind;
 
 /// Something that every broker is put through, in each round.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,8 @@ pub struct Line {
     pub title: &'static str,
     pub unit: &'static str,
     pub reach: Reach,
+    /// Which of sealmq's ways of keeping topics is held to that.
+    pub judged: Kind,
 }
 
 /// What sealmq is to reach.
@@ -71,15 +75,15 @@ const KIB: usize = 1024;
 
 /// In the order in which they run.
 pub const WORKLOADS: &[Workload] = &[
-    Workload { id: "one-64", work: fan(1, 64, 2048, 60_000) },
-    Workload { id: "one-1k", work: fan(1, KIB, 1024, 40_000) },
-    Workload { id: "one-16k", work: fan(1, 16 * KIB, 64, 8_000) },
+    Workload { id: "one-64", work: fan(1, 64, 2048, 120_000) },
+    Workload { id: "one-1k", work: fan(1, KIB, 1024, 80_000) },
+    Workload { id: "one-16k", work: fan(1, 16 * KIB, 64, 15_000) },
     Workload { id: "fifty-100", work: fan(50, 100, 2048, 16_384) },
     Workload { id: "fifty-1k", work: fan(50, KIB, 256, 8_192) },
     Workload { id: "fifty-16k", work: fan(50, 16 * KIB, 32, 1_024) },
     Workload { id: "fivehundred-100", work: fan(500, 100, 256, 1_536) },
-    Workload { id: "fifty-single", work: fan(50, 100, 1, 1_000) },
-    Workload { id: "fivehundred-single", work: fan(500, 100, 1, 150) },
+    Workload { id: "fifty-single", work: fan(50, 100, 1, 2_000) },
+    Workload { id: "fivehundred-single", work: fan(500, 100, 1, 300) },
     Workload { id: "ping-pong", work: Work::PingPong { bytes: 64, count: 10_000 } },
     Workload { id: "connect-32", work: Work::Connect { at_once: 32, waves: 5 } },
     Workload { id: "connect-100", work: Work::Connect { at_once: 100, waves: 3 } },
@@ -100,7 +104,12 @@ const fn line(
     unit: &'static str,
     reach: Reach,
 ) -> Line {
-    Line { workload, metric, title, unit, reach }
+    Line { workload, metric, title, unit, reach, judged: Kind::Sealmq }
+}
+
+/// The same line, to be reached with topics on disk.
+const fn with_storage(line: Line) -> Line {
+    Line { judged: Kind::SealmqDisk, ..line }
 }
 
 /// In the order of the table.
@@ -120,8 +129,14 @@ pub const LINES: &[Line] = &[
     line("connect-100", MS, "new connection, 100 at once", "ms", Reach::AtMost(0.5)),
     line("connect-alone", MS, "new connection, alone", "ms", Reach::AtMost(3.5)),
     line("idle", "kib_per_connection", "resident, per idle connection", "KiB", Reach::AtMost(4.0)),
-    line("idle", "empty_mib", "resident, broker without connections", "MiB", Reach::AtMost(8.0)),
-    line("idle", "binary_mib", "program file", "MiB", Reach::AtMost(6.0)),
+    with_storage(line(
+        "idle",
+        "empty_mib",
+        "resident, empty broker (sealmq: storage on)",
+        "MiB",
+        Reach::AtMost(8.0),
+    )),
+    line("idle", "binary_mib", "program file, stripped", "MiB", Reach::AtMost(6.0)),
 ];
 
 /// What stands in the second table: the clients' side, and the wire.
@@ -151,6 +166,16 @@ pub const CLIENT_LINES: &[Line] = &[
 ];
 
 impl Work {
+    /// Whether this says something of `kind`: topics on disk are the same program and the same sessions.
+    pub fn is_for(self, kind: Kind) -> bool {
+        let is_of_clients = match self {
+            Work::Fan(fan) => fan.readers == Readers::Real,
+            Work::Connect { .. } => true,
+            Work::PingPong { .. } | Work::Idle { .. } => false,
+        };
+        kind != Kind::SealmqDisk || !is_of_clients
+    }
+
     /// The same work, short: enough to see that it runs, not enough for figures.
     pub fn quick(self) -> Work {
         let fewer = |count: u64| (count / 8).max(32);

@@ -1,17 +1,19 @@
 //! A run: every broker through every workload, round after round, each time another one first.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::args::Run;
 use crate::broker::{Kind, Program};
 use crate::folder::TempFolder;
 use crate::pki::Pki;
 use crate::plan::{WORKLOADS, Workload};
-use crate::sample::{Machine, Sample};
+use crate::sample::{Machine, Machines, Sample};
 use crate::work::Metrics;
 use crate::{process, report, work};
 
@@ -25,29 +27,37 @@ pub fn run(run: &Run) -> Result<()> {
     let programs = find_programs(run)?;
     let rounds = if run.quick { 1 } else { run.rounds };
     process::raise_descriptors()?;
-    fs::create_dir_all(&run.out).with_context(|| run.out.display().to_string())?;
     let machine = Machine::describe(&programs, rounds, run.quick, run.mqtt_qos);
-    fs::write(run.out.join("machine.json"), serde_json::to_string_pretty(&machine)? + "\n")?;
+    Machines::update(&run.out, |machines| machines.peers = Some(machine))?;
     let mut samples = File::create(run.out.join("samples.jsonl"))?;
 
     let home = TempFolder::new()?;
     eprintln!("making certificates ...");
     let pki = Rc::new(Pki::make(home.path())?);
     let chosen = |workload: &&Workload| run.only.is_empty() || run.only.iter().any(|id| id == workload.id);
+    let mut times = BTreeMap::<&str, Duration>::new();
     for round in 1..=rounds {
         for (turn, workload) in WORKLOADS.iter().filter(chosen).enumerate() {
             let work = if run.quick { workload.work.quick() } else { workload.work };
             // Whoever comes first finds the caches and the clock of the CPU as they are: take turns.
             let first = (round as usize + turn) % programs.len();
             let (later, sooner) = programs.split_at(first);
-            for program in sooner.iter().chain(later) {
-                let done = work::measure(program, &pki, run.mqtt_qos, work);
+            let programs = sooner.iter().chain(later);
+            for program in programs.filter(|program| workload.work.is_for(program.kind)) {
+                let began = Instant::now();
+                let mut done = work::measure(program, &pki, run.mqtt_qos, work);
+                let took = began.elapsed();
+                if let Ok(metrics) = &mut done {
+                    metrics.insert("took_s".to_owned(), took.as_secs_f64());
+                }
+                *times.entry(workload.id).or_default() += took;
                 let sample = sample(round, workload, program, done);
                 say(&sample, rounds);
                 writeln!(samples, "{}", serde_json::to_string(&sample)?)?;
             }
         }
     }
+    say_times(&times);
     report::write(&run.out)?;
     println!("{}", fs::read_to_string(run.out.join("table.md"))?);
     Ok(())
@@ -94,4 +104,12 @@ fn say(sample: &Sample, rounds: u32) {
         names.iter().chain(&shares).filter_map(|name| Some(format!("{name} {:.2}", metrics.get(*name)?)));
     let figures = error.clone().unwrap_or_else(|| shown.collect::<Vec<_>>().join(", "));
     eprintln!("round {round} of {rounds}  {workload:18} {:15} {figures}", broker.title());
+}
+
+/// How long each part has taken, setting up included: for whoever wants to know where the minutes go.
+pub fn say_times(times: &BTreeMap<&str, Duration>) {
+    for (id, took) in times {
+        eprintln!("{id:20} took {:6.1} s", took.as_secs_f64());
+    }
+    eprintln!("{:20} took {:6.1} s", "all", times.values().sum::<Duration>().as_secs_f64());
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Kind, Program};
@@ -20,6 +23,15 @@ pub struct Sample {
     /// Why it does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What each of the two parts ran on: they may be run apart.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machines {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Machine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<Machine>,
 }
 
 /// The machine and the programs of a run.
@@ -41,6 +53,26 @@ pub struct Machine {
 }
 
 const FEATURES: [&str; 7] = ["aes", "vaes", "pclmulqdq", "vpclmulqdq", "sha_ni", "avx2", "avx512f"];
+
+impl Machines {
+    /// What is noted in a folder of results; nothing where there is nothing.
+    pub fn read(out: &Path) -> Result<Machines> {
+        let path = out.join("machine.json");
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| path.display().to_string()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Machines::default()),
+            Err(e) => Err(e).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// Notes one part, and leaves the other; makes the folder if need be.
+    pub fn update(out: &Path, change: impl FnOnce(&mut Machines)) -> Result<()> {
+        fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+        let mut machines = Machines::read(out)?;
+        change(&mut machines);
+        Ok(fs::write(out.join("machine.json"), serde_json::to_string_pretty(&machines)? + "\n")?)
+    }
+}
 
 impl Machine {
     pub fn describe(programs: &[Program], rounds: u32, quick: bool, mqtt_qos: u8) -> Machine {

@@ -87,6 +87,19 @@ impl Swarm {
         self.links[index].write()
     }
 
+    /// Has a client ask for messages that it did not ask for when it connected.
+    pub fn subscribe(&mut self, index: usize, topic: &'static str, first: u64) -> Result<()> {
+        self.links[index].talk.subscribe(topic, first)?;
+        self.links[index].write()
+    }
+
+    /// Ends a connection; its link stays, with what it has seen.
+    pub fn hang_up(&mut self, index: usize) -> Result<()> {
+        let stream = &mut self.links[index].stream;
+        self.poll.registry().deregister(stream)?;
+        Ok(stream.shutdown(std::net::Shutdown::Both)?)
+    }
+
     /// Turns the loop until `is_done`, which may publish, says so.
     pub fn until(&mut self, what: &str, mut is_done: impl FnMut(&mut Swarm) -> Result<bool>) -> Result<()> {
         let mut heard = Instant::now();

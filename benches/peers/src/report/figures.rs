@@ -54,18 +54,25 @@ impl Figures {
         spread(rounds.into_iter().filter_map(ratio).collect())
     }
 
-    /// Whether `broker` reaches what the line asks for; nothing where nothing is asked, or known.
-    pub fn is_reached(&self, line: &Line, broker: Kind) -> Option<bool> {
+    /// The peer whose median is the lowest.
+    pub fn best_peer(&self, line: &Line) -> Option<(Kind, f64)> {
+        let peers = self.brokers().into_iter().filter(|kind| kind.is_peer());
+        let median = |kind| Some((kind, self.spread(line.workload, line.metric, kind)?.median));
+        peers.filter_map(median).min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// Whether sealmq reaches what the line asks for; nothing where nothing is asked, or known.
+    pub fn is_reached(&self, line: &Line) -> Option<bool> {
         match line.reach {
-            Reach::TimesBest(times) => Some(self.ratio(line, broker)?.median <= times),
-            Reach::AtMost(most) => Some(self.spread(line.workload, line.metric, broker)?.median <= most),
+            Reach::TimesBest(times) => Some(self.ratio(line, line.judged)?.median <= times),
+            Reach::AtMost(most) => Some(self.spread(line.workload, line.metric, line.judged)?.median <= most),
             Reach::Nothing => None,
         }
     }
 }
 
 /// The upper median of an even number.
-fn spread(mut values: Vec<f64>) -> Option<Spread> {
+pub fn spread(mut values: Vec<f64>) -> Option<Spread> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (*values.first()?, *values.last()?);
     Some(Spread { median: values[values.len() / 2], low, high })
@@ -96,7 +103,7 @@ mod tests {
         let figures = Figures::new(samples.collect());
         let ratio = figures.ratio(&LINES[0], Kind::Sealmq);
         assert_eq!(ratio, Some(Spread { median: 0.5, low: 0.5, high: 1.0 }));
-        assert_eq!(figures.is_reached(&LINES[0], Kind::Sealmq), Some(true));
+        assert_eq!(figures.is_reached(&LINES[0]), Some(true));
         let ours = figures.spread(LINES[0].workload, LINES[0].metric, Kind::Sealmq);
         assert_eq!(ours, Some(Spread { median: 4.0, low: 2.0, high: 5.0 }));
         assert_eq!(figures.ratio(&LINES[1], Kind::Sealmq), None);

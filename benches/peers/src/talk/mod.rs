@@ -10,7 +10,7 @@ pub mod tls;
 
 use std::rc::Rc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// A conversation.
 pub trait Talk {
@@ -22,6 +22,11 @@ pub trait Talk {
 
     /// Queues the next `count` messages.
     fn publish(&mut self, count: u64) -> Result<()>;
+
+    /// Asks for the messages of `topic` from number `first` on.
+    fn subscribe(&mut self, topic: &'static str, _first: u64) -> Result<()> {
+        bail!("this client asks for all it wants when it connects, and not for {topic} later")
+    }
 }
 
 /// What a client has seen of its broker.
@@ -42,6 +47,15 @@ pub struct Errand {
     pub subscribe: Option<&'static str>,
     pub publish: Option<&'static str>,
     pub content: Rc<Content>,
+    /// The number of the first message that a subscriber is to get, where older ones are kept.
+    pub first: u64,
+}
+
+impl Errand {
+    /// Connects, and asks for nothing.
+    pub fn idle(number: usize, content: &Rc<Content>) -> Errand {
+        Errand { number, subscribe: None, publish: None, content: content.clone(), first: 0 }
+    }
 }
 
 /// What messages are made of: a number, and bytes that do not matter.

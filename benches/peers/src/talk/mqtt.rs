@@ -23,6 +23,8 @@ const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 0x90;
 const QOS_1: u8 = 0x02;
 const CLEAN_SESSION: u8 = 0x02;
+/// The longest, in seconds: no run is so long. None at all is refused by rumqttd.
+const KEEP_ALIVE: [u8; 2] = [0xff, 0xff];
 
 impl Mqtt {
     pub fn new(errand: Errand, qos: u8) -> Mqtt {
@@ -68,7 +70,8 @@ impl Plain for Mqtt {
     fn hello(&mut self, out: &mut Vec<u8>) {
         let id = format!("peer-{}", self.errand.number);
         let mut body = b"\0\x04MQTT\x04".to_vec();
-        body.extend_from_slice(&[CLEAN_SESSION, 0, 0]);
+        body.push(CLEAN_SESSION);
+        body.extend_from_slice(&KEEP_ALIVE);
         string(&id, &mut body);
         packet(CONNECT, &body, out);
         if let Some(topic) = self.errand.subscribe {
@@ -174,12 +177,8 @@ mod tests {
 
     #[test]
     fn deliveries_are_counted_however_they_are_cut() {
-        let errand = Errand {
-            number: 0,
-            subscribe: Some("a"),
-            publish: Some("a"),
-            content: Rc::new(Content::new(200)),
-        };
+        let content = Rc::new(Content::new(200));
+        let errand = Errand { subscribe: Some("a"), publish: Some("a"), ..Errand::idle(0, &content) };
         for step in 1..=300 {
             let mut mqtt = Mqtt::new(errand.clone(), 1);
             let mut wire = Vec::new();

@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn deliveries_are_counted_however_they_are_cut() {
-        let errand =
-            Errand { number: 0, subscribe: Some("a"), publish: None, content: Rc::new(Content::new(100)) };
+        let content = Rc::new(Content::new(100));
+        let errand = Errand { subscribe: Some("a"), ..Errand::idle(0, &content) };
         let mut wire = Vec::new();
         for number in 0..5 {
             wire.extend_from_slice(b"MSG a 1 100\r\n");

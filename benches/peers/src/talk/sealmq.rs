@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sealmq::base::entropy::random_array;
-use sealmq::base::ids::{Counter, RequestId, TopicHandle};
+use sealmq::base::ids::{Counter, Offset, RequestId, TopicHandle};
 use sealmq::base::names::TopicFilter;
 use sealmq::base::time::Wall;
 use sealmq::net::{SystemEntropy, clock};
@@ -26,9 +26,10 @@ use crate::pki::Pki;
 pub struct Light {
     pki: Rc<Pki>,
     errand: Errand,
-    durability: Durability,
-    /// The topic and messages of whoever publishes.
+    kept: Kept,
+    /// The topics and messages of whoever publishes, and how many of the topics are used, in turn.
     author: Option<Shared>,
+    topics: usize,
     entropy: SystemEntropy,
     /// The timestamp of tokens; a run is short, and nobody judges it.
     now: Wall,
@@ -42,8 +43,18 @@ pub struct Light {
     /// Messages that were asked for and not yet written.
     wanted: u64,
     next: u64,
-    handle: Option<TopicHandle>,
+    /// Of the author's topics, in their order.
+    handles: Vec<TopicHandle>,
     is_subscribed: bool,
+    /// The counter that is due, by the number of the topic's handle.
+    due: Vec<u64>,
+}
+
+/// What a topic's creator asks for.
+#[derive(Clone, Copy)]
+pub struct Kept {
+    pub durability: Durability,
+    pub retention: Retention,
 }
 
 enum Phase {
@@ -52,8 +63,13 @@ enum Phase {
     Session(Box<(Sealer, Opener)>),
 }
 
-const CREATE: RequestId = RequestId(1);
-const SUBSCRIBE: RequestId = RequestId(2);
+const SUBSCRIBE: RequestId = RequestId(1);
+/// The first topic's; the others count on.
+const CREATE: u32 = 2;
+/// What stands in a topic before its first message: genesis and first delta.
+const FIRST_RECORDS: u64 = 2;
+/// The broker numbers the topics of a session from 1 on.
+const HANDLE_MAX: usize = 1 << 20;
 /// Types of the frames that come once for each message: these are read in place.
 const PUBLISHED: u8 = 0x45;
 const MESSAGE: u8 = 0x49;
@@ -66,7 +82,8 @@ impl Light {
         pki: &Rc<Pki>,
         errand: Errand,
         author: Option<Shared>,
-        durability: Durability,
+        topics: usize,
+        kept: Kept,
     ) -> Result<Light> {
         let mut entropy = SystemEntropy::new()?;
         let (state, raw) = ClientHandshake::start(&mut entropy);
@@ -74,8 +91,9 @@ impl Light {
             pki: pki.clone(),
             is_subscribed: errand.subscribe.is_none(),
             errand,
-            durability,
+            kept,
             author,
+            topics,
             entropy,
             now: clock::wall(),
             phase: Phase::Handshake(Some(state)),
@@ -85,7 +103,8 @@ impl Light {
             raw,
             wanted: 0,
             next: 0,
-            handle: None,
+            handles: Vec::new(),
+            due: Vec::new(),
         })
     }
 
@@ -160,8 +179,17 @@ impl Light {
     /// Topic, offset, time, sender, epoch; then the counter, which tells what is missing; then the body.
     fn message(&mut self, payload: &[u8], seen: &mut Seen) -> Result<()> {
         let mut r = Reader::new(payload);
-        r.take(4 + 8 + 8 + 4 + 4).map_err(malformed)?;
-        seen.deliver(r.u64().map_err(malformed)?)?;
+        let topic = r.u32().map_err(malformed)? as usize;
+        r.take(8 + 8 + 4 + 4).map_err(malformed)?;
+        let counter = r.u64().map_err(malformed)?;
+        if topic >= self.due.len() {
+            ensure!(topic < HANDLE_MAX, "a topic of number {topic}");
+            self.due.resize(topic + 1, self.errand.first);
+        }
+        let due = &mut self.due[topic];
+        ensure!(counter == *due, "message {counter} came where {due} was due");
+        *due += 1;
+        seen.delivered += 1;
         if r.u8().map_err(malformed)? == 0 {
             self.skip += r.u32().map_err(malformed)? as usize;
         }
@@ -171,7 +199,10 @@ impl Light {
     fn rare(&mut self, frame: BrokerFrame, seen: &mut Seen) -> Result<()> {
         match frame {
             BrokerFrame::Welcome { .. } => self.begin()?,
-            BrokerFrame::Topic { request: CREATE, topic, .. } => self.handle = Some(topic),
+            BrokerFrame::Topic { request, topic, .. } if request != SUBSCRIBE => {
+                ensure!(request.0 == CREATE + self.handles.len() as u32, "topics out of order");
+                self.handles.push(topic);
+            }
             BrokerFrame::Subscribed { .. } => self.is_subscribed = true,
             BrokerFrame::Ping { number } => self.frames.push_back(ClientFrame::Pong { number }),
             BrokerFrame::Refused { code, text, .. } => bail!("refused: {code:?} {text}"),
@@ -182,66 +213,86 @@ impl Light {
             // Records, senders and the like are what a real client looks at.
             _ => {}
         }
-        seen.is_ready = self.is_subscribed && self.handle.is_some() == self.author.is_some();
+        seen.is_ready = self.is_subscribed && self.has_created();
         Ok(())
     }
 
     /// What is asked for as soon as the broker has said Welcome.
     fn begin(&mut self) -> Result<()> {
         if let Some(author) = &self.author {
-            let (genesis, delta) = (author.genesis.clone(), author.delta.clone());
-            let (name, durability, retention) = (author.name.clone(), self.durability, Retention::default());
+            let Kept { durability, retention } = self.kept;
+            for (request, topic) in (CREATE..).zip(&author.topics[..self.topics]) {
+                let (genesis, delta) = (topic.genesis.clone(), topic.delta.clone());
+                let (request, name) = (RequestId(request), topic.name.clone());
+                self.frames.push_back(ClientFrame::Wraps { wraps: topic.wraps.clone() });
+                self.frames.push_back(ClientFrame::Create {
+                    request,
+                    name,
+                    durability,
+                    retention,
+                    genesis,
+                    delta,
+                });
+            }
             let (id, delegation) = (author.publisher, author.delegation.clone());
-            self.frames.push_back(ClientFrame::Wraps { wraps: author.wraps.clone() });
-            self.frames.push_back(ClientFrame::Create {
-                request: CREATE,
-                name,
-                durability,
-                retention,
-                genesis,
-                delta,
-            });
             self.frames.push_back(ClientFrame::Publisher { slot: 0, id, delegation });
         }
-        if let Some(topic) = self.errand.subscribe {
-            let filter = TopicFilter::parse(topic).map_err(|e| anyhow!("{e}"))?;
-            self.frames.push_back(ClientFrame::Subscribe {
-                request: SUBSCRIBE,
-                filter,
-                start: Start::Latest,
-            });
+        match self.errand.subscribe {
+            Some(topic) => self.ask(topic),
+            None => Ok(()),
         }
+    }
+
+    fn ask(&mut self, topic: &str) -> Result<()> {
+        let filter = TopicFilter::parse(topic).map_err(|e| anyhow!("{e}"))?;
+        let start = Start::Offset(Offset(FIRST_RECORDS + self.errand.first));
+        self.frames.push_back(ClientFrame::Subscribe { request: SUBSCRIBE, filter, start });
         Ok(())
+    }
+
+    fn has_created(&self) -> bool {
+        self.author.is_none() || self.handles.len() == self.topics
     }
 
     /// One record of what waits: frames first, then as many messages as fit.
     fn record(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let Phase::Session(session) = &mut self.phase else { return Ok(()) };
         let start = session.0.begin(out);
-        for frame in self.frames.drain(..) {
-            frame.encode(out);
+        let mut encoded = Vec::new();
+        while let Some(frame) = self.frames.front() {
+            encoded.clear();
+            frame.encode(&mut encoded);
+            if encoded.len() > Sealer::room(out, &start) {
+                break;
+            }
+            out.extend_from_slice(&encoded);
+            self.frames.pop_front();
         }
         let first = self.next;
-        if let (Some(author), Some(topic)) = (&self.author, self.handle) {
+        if let Some(author) = self.author.as_deref().filter(|_| self.frames.is_empty()) {
             let mut bodies = 0;
-            while self.wanted > 0 && Sealer::room(out, &start) >= PUBLISH_FRAME_BYTES {
-                let body = author.bodies.get(self.next as usize).context("more messages than were sealed")?;
+            while self.wanted > 0
+                && self.handles.len() == self.topics
+                && Sealer::room(out, &start) >= PUBLISH_FRAME_BYTES
+            {
+                let body = author.body(self.next).context("nothing was sealed")?;
                 bodies += body.token.len();
                 if bodies > BODIES_BYTES_MAX {
                     break;
                 }
+                let (turn, which) = (self.next / self.topics as u64, self.next % self.topics as u64);
+                let (topic, epoch) = (self.handles[which as usize], author.topics[which as usize].epoch);
                 let beside = BodyRef { len: body.token.len() as u32, sha256: body.sha256 };
-                let (epoch, counter) = (author.epoch, Counter(self.next));
-                ClientFrame::Publish { slot: 0, topic, epoch, counter, body: Body::Beside(beside) }
-                    .encode(out);
+                let (counter, body) = (Counter(turn), Body::Beside(beside));
+                ClientFrame::Publish { slot: 0, topic, epoch, counter, body }.encode(out);
                 self.next += 1;
                 self.wanted -= 1;
             }
         }
         session.0.finish(out, start, self.now, &random_array(&mut self.entropy));
         if let Some(author) = &self.author {
-            let bodies = &author.bodies[first as usize..self.next as usize];
-            bodies.iter().for_each(|body| out.extend_from_slice(&body.token));
+            let bodies = (first..self.next).filter_map(|number| author.body(number));
+            bodies.for_each(|body| out.extend_from_slice(&body.token));
         }
         Ok(())
     }
@@ -258,7 +309,7 @@ impl Talk for Light {
 
     fn give(&mut self, out: &mut Vec<u8>) -> Result<()> {
         out.append(&mut self.raw);
-        while !self.frames.is_empty() || self.wanted > 0 && self.handle.is_some() {
+        while !self.frames.is_empty() || self.wanted > 0 && self.has_created() {
             ensure!(matches!(self.phase, Phase::Session(_)), "frames before there is a session");
             self.record(out)?;
         }
@@ -269,6 +320,12 @@ impl Talk for Light {
         ensure!(self.author.is_some(), "only an author publishes");
         self.wanted += count;
         Ok(())
+    }
+
+    fn subscribe(&mut self, topic: &'static str, first: u64) -> Result<()> {
+        ensure!(self.due.is_empty(), "a client that reads already");
+        self.errand.first = first;
+        self.ask(topic)
     }
 }
 

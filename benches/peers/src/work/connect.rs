@@ -23,7 +23,7 @@ pub fn run(setting: &Setting<'_>, at_once: usize, waves: usize) -> Result<Metric
         let first = swarm.links().len();
         let began = Instant::now();
         for number in first..first + size {
-            let errand = Errand { number, subscribe: None, publish: None, content: content.clone() };
+            let errand = Errand::idle(number, &content);
             swarm.dial(setting.talk(errand, None, Readers::Light)?)?;
         }
         swarm.until("while clients connect", |swarm| {

@@ -11,60 +11,87 @@ use anyhow::{Result, ensure};
 use super::{Meter, Metrics, Setting, dial_all, micros, note};
 use crate::plan::{Fan, Readers};
 use crate::swarm::Swarm;
-use crate::talk::author::Author;
 use crate::talk::{Content, Errand};
 
 const TOPIC: &str = "peers/fan";
 const SUBJECT: &str = "peers.fan";
+/// Of contents that are sealed beforehand; after these the first ones are sent again.
+const SEALED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Sends through the publisher, and knows how far all have come.
-struct Flight {
+pub(super) struct Flight {
     publisher: usize,
     subscribers: Vec<usize>,
     window: u64,
     sent: u64,
     awaits_answers: bool,
+    /// Answers that the publisher had before.
+    answered: u64,
 }
 
 pub fn run(setting: &Setting<'_>, fan: Fan) -> Result<Metrics> {
     let (mut metrics, content) = (Metrics::new(), Rc::new(Content::new(fan.bytes)));
     let topic = if setting.program.kind == crate::broker::Kind::Nats { SUBJECT } else { TOPIC };
     let warm = fan.window.max(fan.messages / 16);
-    let errand = Errand { number: 0, subscribe: None, publish: Some(topic), content: content.clone() };
+    let errand = Errand { publish: Some(topic), ..Errand::idle(0, &content) };
 
     let author = match setting.is_sealmq() {
         true => {
-            let mut author = Author::new(topic, setting.pki.identity(0), setting.pki)?;
-            note(&mut metrics, "seal_us_per_message", micros(author.seal(&content, warm + fan.messages)?));
+            let mut author = setting.author(topic, 0)?;
+            let count = match fan.readers {
+                Readers::Real => warm + fan.messages,
+                Readers::Light => (warm + fan.messages).min(SEALED_BYTES_MAX / fan.bytes as u64),
+            };
+            note(&mut metrics, "seal_us_per_message", micros(author.seal(&content, count)?));
             Some(Arc::new(author))
         }
         false => None,
     };
     let mut swarm = Swarm::new(setting.broker.port)?;
-    let publisher = setting.talk(errand.clone(), author, Readers::Light);
+    let publisher = setting.talk(errand, author, Readers::Light);
     let publisher = dial_all(&mut swarm, [publisher].into_iter())?[0];
-    let subscriber = |number| Errand { number, subscribe: Some(topic), publish: None, ..errand.clone() };
+    let subscriber = |number| Errand { subscribe: Some(topic), ..Errand::idle(number, &content) };
     let talks = (1..=fan.subscribers).map(|number| setting.talk(subscriber(number), None, fan.readers));
     let subscribers = dial_all(&mut swarm, talks)?;
 
-    let awaits_answers = setting.program.kind != crate::broker::Kind::Nats;
-    let mut flight = Flight { publisher, subscribers, window: fan.window, sent: 0, awaits_answers };
-    flight.send_until(&mut swarm, warm)?;
-    let before = Totals::of(&swarm, &flight);
+    let mut flight = Flight::new(setting, &swarm, publisher, subscribers, fan.window);
+    flight.send(&mut swarm, warm)?;
     swarm.is_timed = fan.readers == Readers::Real;
-    let meter = Meter::start(setting.broker)?;
-    flight.send_until(&mut swarm, warm + fan.messages)?;
-    let spent = meter.stop(setting.broker, &mut metrics)?;
-    Totals::of(&swarm, &flight).since(before).note(&mut metrics, fan, spent)
+    metrics.append(&mut flight.measure(setting, &mut swarm, fan)?);
+    Ok(metrics)
 }
 
 impl Flight {
-    /// Publishes until `total` messages are sent, received by all, and answered for.
-    fn send_until(&mut self, swarm: &mut Swarm, total: u64) -> Result<()> {
+    pub fn new(
+        setting: &Setting<'_>,
+        swarm: &Swarm,
+        publisher: usize,
+        subscribers: Vec<usize>,
+        window: u64,
+    ) -> Flight {
+        let awaits_answers = setting.program.kind != crate::broker::Kind::Nats;
+        let answered = swarm.link(publisher).seen.acknowledged;
+        Flight { publisher, subscribers, window, sent: 0, awaits_answers, answered }
+    }
+
+    /// Sends what `fan` says, and says what it cost.
+    pub fn measure(&mut self, setting: &Setting<'_>, swarm: &mut Swarm, fan: Fan) -> Result<Metrics> {
+        let (mut metrics, before) = (Metrics::new(), Totals::of(swarm, self));
+        let meter = Meter::start(setting.broker)?;
+        self.send(swarm, fan.messages)?;
+        let spent = meter.stop(setting.broker, &mut metrics)?;
+        Totals::of(swarm, self).since(before).note(&mut metrics, fan, spent)?;
+        Ok(metrics)
+    }
+
+    /// Publishes `count` messages, until they are received by all and answered for.
+    pub fn send(&mut self, swarm: &mut Swarm, count: u64) -> Result<()> {
+        let total = self.sent + count;
         swarm.until("while messages flow", |swarm| {
+            let acknowledged = swarm.link(self.publisher).seen.acknowledged - self.answered;
             let slowest = self.subscribers.iter().map(|index| swarm.link(*index).seen.delivered).min();
-            let slowest = slowest.unwrap_or(self.sent);
-            let acknowledged = swarm.link(self.publisher).seen.acknowledged;
+            // Where nobody reads, an answer is all that tells.
+            let slowest = slowest.unwrap_or(acknowledged);
             if slowest == total && (!self.awaits_answers || acknowledged == total) {
                 return Ok(true);
             }
@@ -116,7 +143,7 @@ impl Totals {
         }
     }
 
-    fn note(self, metrics: &mut Metrics, fan: Fan, broker: Duration) -> Result<Metrics> {
+    fn note(self, metrics: &mut Metrics, fan: Fan, broker: Duration) -> Result<()> {
         let due = fan.messages * fan.subscribers as u64;
         ensure!(self.delivered == due, "{} of {due} deliveries have arrived", self.delivered);
         let per_delivery = |value: f64| value / self.delivered as f64;
@@ -128,6 +155,6 @@ impl Totals {
         if fan.readers == Readers::Real {
             note(metrics, "client_us_per_delivery", per_delivery(micros(self.client)));
         }
-        Ok(std::mem::take(metrics))
+        Ok(())
     }
 }

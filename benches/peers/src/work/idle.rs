@@ -21,7 +21,7 @@ pub fn run(setting: &Setting<'_>, connections: usize) -> Result<Metrics> {
     let mut swarm = Swarm::new(setting.broker.port)?;
     let empty = settle(setting, &mut swarm)?;
     let talks = (0..connections).map(|number| {
-        let errand = Errand { number, subscribe: None, publish: None, content: content.clone() };
+        let errand = Errand::idle(number, &content);
         setting.talk(errand, None, Readers::Light)
     });
     dial_all(&mut swarm, talks)?;

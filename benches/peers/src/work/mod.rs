@@ -2,6 +2,7 @@
 
 mod connect;
 mod fan;
+pub mod growth;
 mod idle;
 mod ping_pong;
 
@@ -10,18 +11,18 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use sealmq::wire::values::Durability;
+use sealmq::wire::values::{Durability, Retention};
 
-use crate::broker::{Kind, Program, Running};
+use crate::broker::{Kind, Program, Room, Running};
 use crate::pki::Pki;
 use crate::plan::{Readers, Work};
 use crate::process;
 use crate::swarm::Swarm;
-use crate::talk::author::Shared;
+use crate::talk::author::{Author, Shared};
 use crate::talk::mqtt::Mqtt;
 use crate::talk::nats::Nats;
 use crate::talk::real::Real;
-use crate::talk::sealmq::Light;
+use crate::talk::sealmq::{Kept, Light};
 use crate::talk::tls::Tls;
 use crate::talk::{Errand, Talk};
 
@@ -43,7 +44,7 @@ const DIALS_AT_ONCE: usize = 32;
 
 /// Starts a broker of its own for the work, and measures it.
 pub fn measure(program: &Program, pki: &Rc<Pki>, mqtt_qos: u8, work: Work) -> Result<Metrics> {
-    let broker = program.start(pki)?;
+    let broker = program.start(pki, Room::Usual)?;
     let setting = Setting { program, broker: &broker, pki, mqtt_qos };
     let done = match work {
         Work::Fan(fan) => fan::run(&setting, fan),
@@ -67,9 +68,24 @@ impl Setting<'_> {
             Kind::Sealmq | Kind::SealmqDisk if author.is_none() && readers == Readers::Real => {
                 Box::new(Real::new(self.pki, &errand)?)
             }
-            Kind::Sealmq => Box::new(Light::new(self.pki, errand, author, Durability::Memory)?),
-            Kind::SealmqDisk => Box::new(Light::new(self.pki, errand, author, Durability::Disk)?),
+            Kind::Sealmq | Kind::SealmqDisk => {
+                let kept = self.kept(Retention::default());
+                Box::new(Light::new(self.pki, errand, author, 1, kept)?)
+            }
         })
+    }
+
+    /// A topic of the identity `number`, that all are in.
+    fn author(&self, topic: &str, number: usize) -> Result<Author> {
+        Author::new(&[topic.to_owned()], self.pki.identity(number), &self.pki.clients)
+    }
+
+    fn kept(&self, retention: Retention) -> Kept {
+        let durability = match self.program.kind {
+            Kind::SealmqDisk => Durability::Disk,
+            _ => Durability::Memory,
+        };
+        Kept { durability, retention }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Meter, Metrics, Setting, dial_all, note};
 use crate::broker::Kind;
 use crate::plan::Readers;
 use crate::swarm::Swarm;
-use crate::talk::author::{Author, Shared};
+use crate::talk::author::Shared;
 use crate::talk::{Content, Errand};
 
 /// First rounds that do not count.
@@ -27,13 +27,13 @@ pub fn run(setting: &Setting<'_>, bytes: usize, count: u64) -> Result<Metrics> {
         if !setting.is_sealmq() {
             return Ok(None);
         }
-        let mut author = Author::new(topic, setting.pki.identity(number), setting.pki)?;
+        let mut author = setting.author(topic, number)?;
         author.seal(&content, WARM + count)?;
         Ok(Some(Arc::new(author)))
     };
     let talk = |number, publish, subscribe| {
         let errand =
-            Errand { number, subscribe: Some(subscribe), publish: Some(publish), content: content.clone() };
+            Errand { subscribe: Some(subscribe), publish: Some(publish), ..Errand::idle(number, &content) };
         setting.talk(errand, author(publish, number)?, Readers::Light)
     };
     let mut swarm = Swarm::new(setting.broker.port)?;
