@@ -98,6 +98,8 @@ enum Step {
 const ATTEMPTS_MAX: u32 = 16;
 /// How long the record that came first is waited for: it was on its way, and may have failed.
 const HELD_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+/// After which a full disk of the broker's is tried again, by what nobody waits for.
+const FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Client {
     /// Lets clients of these names into a topic, also such as were removed or denied before, or
@@ -316,20 +318,26 @@ impl Client {
         code: RefuseCode,
         failure: Failure,
     ) {
-        let until = self.now.mono + HELD_MAX;
+        let now = self.now.mono;
         let Some(topic) = self.topics.get_mut(name) else { return };
-        let Some(amendment) = topic.amendments.front_mut().filter(|amendment| amendment.id == id) else {
+        if topic.amendments.front().is_none_or(|amendment| amendment.id != id) {
             return;
-        };
+        }
+        let Some(mut amendment) = topic.amendments.pop_front() else { return };
         match (code, amendment.sent.pop()) {
             (RefuseCode::HeadMoved | RefuseCode::Busy, Some(sent)) => {
-                amendment.stage = Stage::Held { number: sent.number, until };
+                amendment.stage = Stage::Held { number: sent.number, until: now + HELD_MAX };
+                topic.amendments.push_front(amendment);
             }
-            _ => {
-                if let Some(amendment) = topic.amendments.pop_front() {
-                    self.finish(name, amendment, Err(failure));
-                }
+            // There will be room again, and nobody would ask once more. Whoever waits for another
+            // one goes before.
+            (RefuseCode::StorageFull, Some(sent)) if !amendment.is_owed => {
+                log::warn!("{name}: {failure}; it is tried again");
+                amendment.stage = Stage::Held { number: sent.number, until: now + FULL_PAUSE };
+                amendment.attempts = 0;
+                topic.amendments.push_back(amendment);
             }
+            _ => self.finish(name, amendment, Err(failure)),
         }
     }
 

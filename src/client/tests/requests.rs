@@ -1,12 +1,14 @@
 //! Asking to join, who asks, and answering by itself, before a broker that helps or lies.
 
+use std::time::Duration;
+
 use super::author::Author;
 use super::rig::{Rig, filter, topic};
 use super::topic::{HANDLE, SENDER, Script};
 use crate::base::ids::{Fingerprint, Incarnation, Offset, PublisherId, RequestId, TopicId};
 use crate::base::time::Wall;
 use crate::chain::{History, JoinPolicy, JoinRequest};
-use crate::client::{Answer, Asked, Event, Failure, Notice};
+use crate::client::{Answer, Asked, Event, Failure, Join, Notice};
 use crate::crypto::cert::Role;
 use crate::crypto::cert::testing::{NOON, Seeded, key, name};
 use crate::wire::frame::{BrokerFrame, ClientFrame};
@@ -212,6 +214,33 @@ fn an_open_topic_lets_in_who_asks_and_tells_of_each_request_once() {
     let told = rig.events().iter().filter(|e| matches!(e, Event::Requested(_))).count();
     assert_eq!(told, 1);
     assert!(appended(&mut rig).is_some());
+}
+
+#[test]
+fn who_finds_no_room_is_let_in_when_there_is_some() {
+    let (mut rig, script) = watching(JoinPolicy::Open, true);
+    let ask = asking(&rig, "bob", request("bob", "bob", script.chain.topic()));
+    rig.say(&[BrokerFrame::Requested { entry: ask }]);
+    open(&mut rig, &script);
+    let full = |rig: &mut Rig| {
+        let request = appended(rig).expect("a record is sent");
+        let (code, text) = (RefuseCode::StorageFull, String::new());
+        rig.say(&[BrokerFrame::Refused { request, code, detail: 0, text }]);
+    };
+    rig.events();
+    for _ in 0..20 {
+        full(&mut rig);
+        assert!(appended(&mut rig).is_none(), "not at once");
+        assert!(rig.events().is_empty(), "it is not given up");
+        rig.pass(Duration::from_secs(11));
+    }
+    // Somebody's own wish does not wait for room.
+    rig.client.set_join_policy(&topic("a/b"), Join::Closed);
+    full(&mut rig);
+    full(&mut rig);
+    assert!(matches!(rig.answers()[..], [(_, Err(Failure::Refused { .. }))]));
+    rig.pass(Duration::from_secs(11));
+    assert!(appended(&mut rig).is_some(), "and who asked is still to be let in");
 }
 
 #[test]
