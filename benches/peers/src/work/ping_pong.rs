@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
@@ -16,6 +16,8 @@ use crate::talk::{Content, Errand};
 
 /// First rounds that do not count.
 const WARM: u64 = 200;
+/// Whoever takes milliseconds for each has fewer rounds.
+const TIME_MAX: Duration = Duration::from_secs(30);
 
 pub fn run(setting: &Setting<'_>, bytes: usize, count: u64) -> Result<Metrics> {
     let (mut metrics, content) = (Metrics::new(), Rc::new(Content::new(bytes)));
@@ -43,6 +45,7 @@ pub fn run(setting: &Setting<'_>, bytes: usize, count: u64) -> Result<Metrics> {
 
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).context("a histogram")?;
     let mut meter = None;
+    let end = Instant::now() + TIME_MAX;
     for round in 1..=WARM + count {
         if round == WARM + 1 {
             meter = Some(Meter::start(setting.broker)?);
@@ -54,13 +57,17 @@ pub fn run(setting: &Setting<'_>, bytes: usize, count: u64) -> Result<Metrics> {
         swarm.until("on the way back", |swarm| Ok(swarm.link(first).seen.delivered == round))?;
         if round > WARM {
             histogram.record(began.elapsed().as_nanos() as u64).context("a time")?;
+            if Instant::now() > end {
+                break;
+            }
         }
     }
     let spent = meter.context("rounds that count")?.stop(setting.broker, &mut metrics)?;
     for (name, quantile) in [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("p999_us", 0.999)] {
         note(&mut metrics, name, histogram.value_at_quantile(quantile) as f64 / 1e3);
     }
-    note(&mut metrics, "rounds", count as f64);
-    note(&mut metrics, "broker_us_per_delivery", super::micros(spent) / (2 * count) as f64);
+    let rounds = histogram.len() as f64;
+    note(&mut metrics, "rounds", rounds);
+    note(&mut metrics, "broker_us_per_delivery", super::micros(spent) / (2.0 * rounds));
     Ok(metrics)
 }
