@@ -16,12 +16,14 @@ mod listener;
 mod poller;
 mod signals;
 mod socket;
+mod spin;
 mod token;
 mod watch;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use mio::{Events, Interest};
@@ -41,6 +43,7 @@ use crate::broker::{Broker, BrokerEvent};
 use closing::Closing;
 use signals::{Request, Signals};
 use socket::{Received, Sent, Socket, Sockets};
+use spin::Spin;
 use token::Source;
 
 /// Connections accepted in one tick.
@@ -79,6 +82,7 @@ pub struct Server {
     /// When ending, the time after which nobody is waited for.
     drain_until: Option<Mono>,
     work_left: bool,
+    spin: Spin,
 }
 
 /// What the loop comes back with to whoever runs it.
@@ -123,6 +127,7 @@ impl Server {
             spare_out: Transmit::new(),
             drain_until: None,
             work_left: true,
+            spin: Spin::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         })
     }
 
@@ -183,7 +188,33 @@ impl Server {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = if self.work_left { Some(Duration::ZERO) } else { self.timeout() };
+        if self.work_left {
+            return self.poll(events, Some(Duration::ZERO));
+        }
+        let timeout = self.timeout();
+        if let Some(window) = self.spin.window(timeout) {
+            return self.look_then_sleep(events, window);
+        }
+        let began = self.clock.mono();
+        self.poll(events, timeout)?;
+        self.spin.note_slept(self.clock.mono().since(began));
+        Ok(())
+    }
+
+    fn look_then_sleep(&mut self, events: &mut Events, window: Duration) -> io::Result<()> {
+        let until = self.clock.mono() + window;
+        while self.clock.mono() < until {
+            self.poll(events, Some(Duration::ZERO))?;
+            if !events.is_empty() {
+                self.spin.note_caught();
+                return Ok(());
+            }
+        }
+        self.spin.note_in_vain();
+        self.poll(events, self.timeout())
+    }
+
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         match self.poller.poll.poll(events, timeout) {
             // A signal: its own event follows.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {
