@@ -152,6 +152,10 @@ impl Link {
                 Err(e) => return Err(e.into()),
             };
             self.bytes_down += n as u64;
+            if self.talk.acks_at_once() {
+                // The kernel forgets it after a while.
+                socket2::SockRef::from(&self.stream).set_tcp_quickack(true)?;
+            }
             let began = if is_timed { process::thread_cpu()? } else { Duration::ZERO };
             self.talk.take(&buffer[..n], &mut self.seen)?;
             if is_timed {

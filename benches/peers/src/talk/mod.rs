@@ -23,6 +23,12 @@ pub trait Talk {
     /// Queues the next `count` messages.
     fn publish(&mut self, count: u64) -> Result<()>;
 
+    /// Whether what comes is to be acknowledged at once (TCP_QUICKACK): for a broker that leaves Nagle's algorithm
+    /// on, where a delayed acknowledgement would hold its next write for 40 ms.
+    fn acks_at_once(&self) -> bool {
+        false
+    }
+
     /// Asks for the messages of `topic` from number `first` on.
     fn subscribe(&mut self, topic: &'static str, _first: u64) -> Result<()> {
         bail!("this client asks for all it wants when it connects, and not for {topic} later")

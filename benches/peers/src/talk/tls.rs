@@ -32,6 +32,7 @@ pub struct Tls<P> {
     stash: Vec<u8>,
     /// In clear, on its way into TLS.
     out: Vec<u8>,
+    acks_at_once: bool,
 }
 
 impl<P: Plain> Tls<P> {
@@ -40,7 +41,12 @@ impl<P: Plain> Tls<P> {
         tls.set_buffer_limit(None);
         let mut out = Vec::new();
         plain.hello(&mut out);
-        Ok(Tls { tls, plain, awaits_preface: P::HAS_PREFACE, stash: Vec::new(), out })
+        Ok(Tls { tls, plain, awaits_preface: P::HAS_PREFACE, stash: Vec::new(), out, acks_at_once: false })
+    }
+
+    /// For a broker that lets small writes wait for acknowledgements, see [`Talk::acks_at_once`].
+    pub fn acking_at_once(self, acks_at_once: bool) -> Tls<P> {
+        Tls { acks_at_once, ..self }
     }
 
     fn parse_all(&mut self, seen: &mut Seen) -> Result<()> {
@@ -97,5 +103,9 @@ impl<P: Plain> Talk for Tls<P> {
     fn publish(&mut self, count: u64) -> Result<()> {
         (0..count).for_each(|_| self.plain.publish(&mut self.out));
         Ok(())
+    }
+
+    fn acks_at_once(&self) -> bool {
+        self.acks_at_once
     }
 }

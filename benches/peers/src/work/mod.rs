@@ -63,7 +63,9 @@ impl Setting<'_> {
     pub fn talk(&self, errand: Errand, author: Option<Shared>, readers: Readers) -> Result<Box<dyn Talk>> {
         let tls = &self.pki.identity(errand.number).tls;
         Ok(match self.program.kind {
-            Kind::Mosquitto | Kind::Rumqttd => Box::new(Tls::new(tls, Mqtt::new(errand, self.mqtt_qos))?),
+            Kind::Mosquitto => Box::new(Tls::new(tls, Mqtt::new(errand, self.mqtt_qos))?),
+            // It never sets TCP_NODELAY: what it writes waits for the acknowledgement of what it wrote before.
+            Kind::Rumqttd => Box::new(Tls::new(tls, Mqtt::new(errand, self.mqtt_qos))?.acking_at_once(true)),
             Kind::Nats => Box::new(Tls::new(tls, Nats::new(errand))?),
             Kind::Sealmq | Kind::SealmqDisk if author.is_none() && readers == Readers::Real => {
                 Box::new(Real::new(self.pki, &errand)?)
