@@ -49,6 +49,54 @@ fn a_run_may_be_bounded_by_time() {
 }
 
 #[test]
+fn a_rate_is_kept_and_said() {
+    let town = Town::new();
+    for (line, published) in [
+        ("bench --rate 50 --count 11 --pubs 2 --subs 2 --topics 2 --durability memory -J", Some(11)),
+        ("bench --rate 40.5 --duration 0.3 --durability memory -J", None),
+        ("bench latency --rate 50 --count 6 --durability memory -J", Some(6)),
+    ] {
+        let figures = json(&town, line);
+        let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {figures}"));
+        let (asked, sent) = (figure("rate_per_s"), figure("published"));
+        assert!(published.is_none_or(|published: u32| sent == f64::from(published)), "{figures}");
+        assert_eq!(figure("delivered"), sent * figure("subs"), "{figures}");
+        // A busy host is late, and never early.
+        assert!(sent > 0.0 && figure("seconds") >= (sent - 1.0) / asked - 0.001, "{figures}");
+        assert!(figure("rate_reached_per_s") <= asked, "{figures}");
+        assert!(figure("lag_p50_us") <= figure("delivery_max_us"), "{figures}");
+    }
+}
+
+#[test]
+fn a_rate_out_of_reach_is_said_and_what_waited_is_in_the_times() {
+    let town = Town::new();
+    let told = town.run("alice", "bench --rate 5000000 --count 300 --window 2 --durability memory");
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("asked for 5000000/s, published "), "{told:?}");
+    assert!(told.err.contains("the rate was not reached: asked for 5000000/s, got "), "{told:?}");
+    let figures = json(&town, "bench --rate 5000000 --count 300 --window 2 --durability memory -J");
+    let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {figures}"));
+    assert!(figure("rate_reached_per_s") < figure("rate_per_s"), "{figures}");
+    // All were due at once, so that the last one's time is the whole run's, and the median's half of it.
+    let seconds = figure("seconds");
+    assert!(figure("delivery_max_us") > seconds * 0.9e6, "{figures}");
+    assert!(figure("lag_max_us") <= figure("delivery_max_us"), "{figures}");
+}
+
+#[test]
+fn a_run_at_a_rate_ends_at_ctrl_c_while_it_waits_for_the_next() {
+    let town = Town::new();
+    let mut bench = town.start("alice", "bench --rate 5 --duration 600 -J");
+    bench.says("messages published");
+    bench.interrupt();
+    let figures: Value = serde_json::from_str(&bench.line()).expect("one JSON object");
+    assert!(figures["stopped"] == true && figures["published"] == figures["delivered"], "{figures}");
+    bench.says("stopped before its end");
+    assert_eq!(bench.wait().code(), Some(1));
+}
+
+#[test]
 fn latency_is_of_one_message_at_a_time() {
     let town = Town::new();
     let csv = town.good("alice", "bench latency --count 15 --csv");
@@ -157,6 +205,12 @@ fn too_much_is_refused_before_anything_is_dialled() {
         ("bench --duration 2h", "an hour"),
         ("bench --duration -1", "above 0"),
         ("bench --duration 1 --count 2", "cannot be used with"),
+        ("bench --rate 0", "messages a second above 0"),
+        ("bench --rate -5", "messages a second above 0"),
+        ("bench --rate fast", "messages a second above 0"),
+        ("bench latency --rate nan", "messages a second above 0"),
+        ("bench --rate 1e9", "10000000 at most"),
+        ("bench --rate 1", "20000 messages at 1/s take 5h33m"),
         ("bench connect --count 100000", "1..=10000"),
         ("bench --pubs 2 latency", "cannot be used with"),
     ] {

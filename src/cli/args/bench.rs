@@ -71,6 +71,10 @@ pub struct Flow {
         value_parser = clap::value_parser!(u32).range(1..=UNANSWERED_PUBLISHES_MAX as i64)
     )]
     pub window: Option<u32>,
+    /// Messages a second, of all publishers together, in even steps; the times count from when a message was due.
+    /// Without it: as many as the windows take
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = rate)]
+    pub rate: Option<f64>,
     /// Topics, shared out among the publishers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub topics: u32,
@@ -89,6 +93,10 @@ pub struct Latency {
     /// Messages, one after the other
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub count: u64,
+    /// Messages a second, in even steps; the times count from when a message was due. Without it: each as soon as
+    /// the one before is done
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = rate)]
+    pub rate: Option<f64>,
     #[command(flatten)]
     pub load: Load,
     #[command(flatten)]
@@ -166,8 +174,15 @@ fn at_most_an_hour(text: &str) -> Result<Duration, String> {
     if time <= DURATION_MAX { Ok(time) } else { Err("expected an hour at most".to_owned()) }
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    let per_second = text.parse().ok().filter(|per_second| *per_second > 0.0 && *per_second <= RATE_MAX);
+    per_second.ok_or_else(|| format!("expected a number of messages a second above 0, {RATE_MAX} at most"))
+}
+
 /// A message says whose it is and which.
 pub const SIZE_MIN: usize = 8;
 /// Their numbers have 32 bits.
 const COUNT_MAX: u64 = 10_000_000;
-const DURATION_MAX: Duration = Duration::from_secs(3600);
+pub const DURATION_MAX: Duration = Duration::from_secs(3600);
+/// Far above what one program seals, so that it is a typing error.
+const RATE_MAX: f64 = 10_000_000.0;

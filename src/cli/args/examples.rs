@@ -156,7 +156,7 @@ pub const BENCH: &str = "\
 Examples:
   sealmq bench                                     one publisher, one subscriber, 20000 messages of 128 bytes
   sealmq bench --pubs 4 --subs 10 --size 1KiB --topics 4 --duration 10
-  sealmq bench --subs 50 --durability memory -J
+  sealmq bench --rate 500 --duration 10            latency under that load, not at the limit
   sealmq bench --csv | tail -n 1 >> runs.csv       a line a run
   sealmq bench latency --size 64                   one message at a time: publish to delivery
   sealmq bench connect --count 200 --at-once 100   new sessions
@@ -169,14 +169,20 @@ answer. With many on their way at once it is waiting, mostly: `bench latency` ha
 and verified here, so rates are of both ends together. The broker's CPU time for each delivery is what compares \
 brokers and machines; it is shown where the broker runs on this host, and is yours.
 
+With `--rate` message n is due n/N seconds after the start. What is held up, because a window is full or this program \
+late, goes out as soon as it can, and all its times count from when it was due, so a stall shows in every message that \
+it held up; `lag` is the part before the publish. If the rate is not reached, that is said.
+
 Ctrl-C ends a run early; what was measured until then is shown, with exit code 1. Again, it ends at once.";
 
 pub const BENCH_LATENCY: &str = "\
 Examples:
   sealmq bench latency                             2000 messages of 128 bytes, stored on the broker's disk
   sealmq bench latency --durability memory --size 16KiB
+  sealmq bench latency --rate 20 --count 200       with a rest in between, as for a sensor
 
-Each message is published when the one before has been answered and has come. `delivery` is the time from the publish \
+Each message is published when the one before has been answered and has come, with `--rate` not before it is due: its \
+times count from then, and `lag` is what it waited for the one before. `delivery` is the time from the publish \
 to the subscriber, who has verified it, `answer` that to the broker's answer; with `disk` it has synced by then.";
 
 pub const BENCH_CONNECT: &str = "\

@@ -22,7 +22,7 @@ use super::format::Format;
 use super::keygen::Keygen;
 use super::units::{self, Place, Until};
 use crate::base::names::{Name, TopicFilter, TopicName};
-pub use bench::{Bench, BenchKind, Connect, Flow, Form, Latency};
+pub use bench::{Bench, BenchKind, Connect, DURATION_MAX as BENCH_TIME_MAX, Flow, Form, Latency};
 pub use create::{DurabilityArg, HistoryArg, NewTopic, PolicyArg};
 use foreign::ForeignSub;
 pub use members::{OneTopic, To};

@@ -5,6 +5,7 @@
 mod crew;
 mod flow;
 mod host;
+mod pace;
 mod report;
 
 use std::time::Duration;
@@ -18,13 +19,14 @@ use crate::cli::args::{self, Bench, BenchKind, DurabilityArg};
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
 use crate::cli::system;
-use crate::cli::units::show_bytes;
+use crate::cli::units::{show_bytes, show_duration};
 use crate::client::{CreateRequest, MemberChoice};
 use crate::net::broker::{connections_within, raise_limit};
 use crate::wire::values::{Retention, Start};
 use crew::{Crew, many};
 use flow::{Flow, Plan, Until};
-use report::{CpuTimes, Report, Times, round};
+use pace::time_of;
+use report::{CpuTimes, Report, Times, round, show_rate};
 
 pub fn run(base: &Base, bench: &Bench) -> Result<(), CliError> {
     match &bench.kind {
@@ -42,6 +44,7 @@ fn one_at_a_time(latency: &args::Latency) -> args::Flow {
         count: latency.count,
         duration: None,
         window: Some(1),
+        rate: latency.rate,
         topics: 1,
         load: latency.load.clone(),
         form: latency.form,
@@ -52,6 +55,7 @@ fn one_at_a_time(latency: &args::Latency) -> args::Flow {
 
 fn throughput(base: &Base, flow: &args::Flow, name: &str) -> Result<(), CliError> {
     let window = window(flow)?;
+    check_time(flow)?;
     let count = 1 + flow.pubs as usize + flow.subs as usize;
     check_descriptors(count)?;
     let mut crew = Crew::prepare(base, &flow.access)?;
@@ -90,6 +94,22 @@ fn window(flow: &args::Flow) -> Result<usize, CliError> {
     Ok(window)
 }
 
+/// A run at a rate says how long it takes, and that is bounded as it is without one.
+fn check_time(flow: &args::Flow) -> Result<(), CliError> {
+    let (Some(rate), None) = (flow.rate, flow.duration) else { return Ok(()) };
+    let time = time_of(flow.count - 1, rate);
+    if time <= args::BENCH_TIME_MAX {
+        return Ok(());
+    }
+    Err(CliError::usage(format!(
+        "{} at {} take {}; an hour is the limit",
+        many(flow.count as usize, "message"),
+        show_rate(rate),
+        show_duration(time)
+    ))
+    .remedy("a smaller --count takes less"))
+}
+
 fn check_descriptors(count: usize) -> Result<(), CliError> {
     let limit = raise_limit();
     if connections_within(limit, count, 0) < count {
@@ -122,8 +142,13 @@ fn measured(
     make(crew, args, window, topics)?;
     let (pubs, subs) = (args.pubs as usize, args.subs as usize);
     subscribe(crew, 1 + pubs..1 + pubs + subs, topics)?;
-    let plan =
-        Plan { publishers: shared_out(pubs, topics), subscribers: args.subs, size: args.load.size, window };
+    let plan = Plan {
+        publishers: shared_out(pubs, topics),
+        subscribers: args.subs,
+        size: args.load.size,
+        window,
+        rate: args.rate,
+    };
     let mut flow = Flow::new(plan);
     flow.warm_up(crew)?;
     let mut progress = Progress::new("sealmq", "publishing");
@@ -195,7 +220,8 @@ fn about(args: &args::Flow, window: usize, name: &str) -> Report {
         format!("{}, {}", many(args.pubs as usize, "publisher"), many(args.subs as usize, "subscriber"));
     let size = show_bytes(args.load.size as u64);
     let topics = many(args.topics as usize, "topic");
-    report.line(name, format!("{who}, {topics} ({durability}), {size} each, window {window}"));
+    let rate = args.rate.map(|rate| format!(", {}", show_rate(rate))).unwrap_or_default();
+    report.line(name, format!("{who}, {topics} ({durability}), {size} each, window {window}{rate}"));
     for (name, value) in [
         ("bench", json!(name)),
         ("pubs", json!(args.pubs)),
@@ -204,6 +230,7 @@ fn about(args: &args::Flow, window: usize, name: &str) -> Report {
         ("durability", json!(durability)),
         ("size_bytes", json!(args.load.size)),
         ("window", json!(window)),
+        ("rate_per_s", json!(args.rate)),
     ] {
         report.figure(name, value);
     }
@@ -226,12 +253,14 @@ fn counted(report: &mut Report, flow: &Flow, args: &args::Flow, elapsed: Duratio
         let bytes = count as f64 * args.load.size as f64 / seconds;
         let rate = count as f64 / seconds;
         let all = show_bytes(bytes as u64);
-        report.line(name, format!("{count} messages in {seconds:.2} s: {rate:.0}/s, {all}/s"));
+        report.line(name, format!("{count} messages in {seconds:.2} s: {}, {all}/s", show_rate(rate)));
         report.figure(name, json!(count));
         report.figure(&format!("{name}_per_s"), json!(round(rate)));
         report.figure(&format!("{name}_bytes_per_s"), json!(bytes.round() as u64));
     }
-    report.times(&[("delivery", &flow.tally.delivery), ("answer", &flow.tally.answer)]);
+    report.rate(args.rate, flow.rate_reached());
+    let tally = &flow.tally;
+    report.times(&[("delivery", &tally.delivery), ("answer", &tally.answer), ("lag", &tally.lag)]);
 }
 
 fn sessions(base: &Base, connect: &args::Connect) -> Result<(), CliError> {

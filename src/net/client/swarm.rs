@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Token, Waker};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::Address;
 use super::line::{Line, READ_BYTES, Turn};
@@ -169,11 +170,28 @@ impl Swarm {
         }
     }
 
+    /// The poll counts milliseconds, and up: it is asked for whole ones only, and what is left of a wait, less than
+    /// one, is slept here. Says how long the poll is to wait.
+    fn sleep_to_the_point(&self, timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+        let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) else { return Ok(timeout) };
+        let whole = Duration::from_millis(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        if !whole.is_zero() {
+            return Ok(Some(whole));
+        }
+        let mut sockets = [PollFd::new(self.poll.registry(), PollFlags::IN)];
+        let rest = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        match rustix::event::poll(&mut sockets, Some(&rest)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(Some(Duration::ZERO)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn sleep(&mut self, deadline: Option<Mono>) -> io::Result<()> {
         let now = self.clock.now();
         let next = [deadline, self.timer].into_iter().flatten().min();
         let timeout =
             if self.due.is_empty() { next.map(|at| at.since(now.mono)) } else { Some(Duration::ZERO) };
+        let timeout = self.sleep_to_the_point(timeout)?;
         match self.poll.poll(&mut self.ready, timeout) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,

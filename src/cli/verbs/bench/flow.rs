@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::crew::Crew;
+use super::pace::Pace;
 use super::report::Times;
 use crate::base::Mono;
 use crate::base::names::TopicName;
@@ -20,6 +21,8 @@ pub struct Plan {
     pub subscribers: u32,
     pub size: usize,
     pub window: usize,
+    /// Messages a second of all together; as many as the windows take, unless said.
+    pub rate: Option<f64>,
 }
 
 /// When publishing ends.
@@ -40,17 +43,29 @@ pub struct Flow {
     /// Messages that were handed over in this run.
     sent: u64,
     began: Mono,
+    /// Of a run at a rate.
+    pace: Option<Pace>,
+    /// Who is to send the next message that is due.
+    turn: usize,
+    /// Nobody took the one that is due: somebody may when something has come.
+    is_held: bool,
+    /// When the last message was handed over.
+    last_sent: Mono,
+    /// When something was heard last, or began to be waited for.
+    moved: Mono,
     pub tally: Tally,
-    /// Ctrl-C came: what was on its way by then is waited for until here.
-    drains_until: Option<Mono>,
+    /// Ctrl-C came: what was on its way by then is waited for a little longer.
+    stopped_at: Option<Mono>,
 }
 
 pub struct Tally {
     pub published: u64,
     pub delivered: u64,
-    /// From the publish to each subscriber, and to the broker's answer.
+    /// From the publish to each subscriber, and to the broker's answer; at a rate, from when it was due.
     pub delivery: Times,
     pub answer: Times,
+    /// From when a message was due to its publish.
+    pub lag: Times,
 }
 
 struct Publisher {
@@ -61,7 +76,8 @@ struct Publisher {
 }
 
 struct Flight {
-    sent: Mono,
+    /// When it was published, or was due.
+    since: Mono,
     /// The answer, and deliveries, that are to come.
     left: u32,
 }
@@ -71,17 +87,31 @@ impl Flow {
         let by_index = plan.publishers.iter().enumerate().map(|(at, (index, _))| (*index, at)).collect();
         let fresh = |_| Publisher { oldest: 0, flight: VecDeque::new(), tickets: HashMap::new() };
         let publishers = plan.publishers.iter().map(fresh).collect();
-        let (until, began, tally) = (Until::Count(0), Mono(0), Tally::new());
-        Flow { plan, publishers, by_index, until, sent: 0, began, tally, drains_until: None }
+        Flow {
+            plan,
+            publishers,
+            by_index,
+            until: Until::Count(0),
+            sent: 0,
+            began: Mono(0),
+            pace: None,
+            turn: 0,
+            is_held: false,
+            last_sent: Mono(0),
+            moved: Mono(0),
+            tally: Tally::new(),
+            stopped_at: None,
+        }
     }
 
     /// One message of each publisher to each of its topics, so that what comes only once is over: topics are opened,
     /// publishers known to subscribers.
     pub fn warm_up(&mut self, crew: &mut Crew) -> Result<(), CliError> {
+        self.moved = crew.now().mono;
         for at in 0..self.publishers.len() {
             for _ in 0..self.plan.publishers[at].1.len() {
                 // Nothing but this is sent: the run has not begun.
-                while !self.send(crew, at)? {
+                while !self.send(crew, at, None)? {
                     crew.check_stop()?;
                     self.step(crew, None)?;
                 }
@@ -98,15 +128,17 @@ impl Flow {
     pub fn run(&mut self, crew: &mut Crew, until: Until, progress: &mut Progress) -> Result<(), CliError> {
         (self.until, self.sent, self.tally) = (until, 0, Tally::new());
         self.began = crew.now().mono;
+        (self.last_sent, self.moved) = (self.began, self.began);
+        self.pace = self.plan.rate.map(|rate| Pace::new(self.began, rate));
         for at in 0..self.publishers.len() {
-            self.fill(crew, at)?;
+            self.go_on(crew, at)?;
         }
-        while !self.is_drained() {
-            if crew.is_stopped() && self.drains_until.is_none() {
+        while !self.is_drained() || (self.pace.is_some() && self.may_send(crew)) {
+            if crew.is_stopped() && self.stopped_at.is_none() {
                 self.until = Until::Count(0);
-                self.drains_until = Some(crew.now().mono + DRAIN_TIME);
+                self.stopped_at = Some(crew.now().mono);
             }
-            if self.drains_until.is_some_and(|at| crew.now().mono >= at) {
+            if self.drains_until().is_some_and(|at| crew.now().mono >= at) {
                 break;
             }
             self.step(crew, Some(progress))?;
@@ -114,25 +146,51 @@ impl Flow {
         Ok(())
     }
 
+    /// Messages a second that were handed over, where a rate was asked for.
+    pub fn rate_reached(&self) -> Option<f64> {
+        let end = match self.until {
+            Until::Count(_) => self.last_sent,
+            Until::Time(end) => end,
+        };
+        let ended = self.stopped_at.unwrap_or(end);
+        self.pace.map(|pace| pace.reached(self.sent, self.last_sent, ended))
+    }
+
     /// Ctrl-C came before the end.
     pub fn was_stopped(&self) -> bool {
-        self.drains_until.is_some()
+        self.stopped_at.is_some()
+    }
+
+    fn drains_until(&self) -> Option<Mono> {
+        self.stopped_at.map(|at| at + DRAIN_TIME)
     }
 
     fn is_drained(&self) -> bool {
         self.publishers.iter().all(|publisher| publisher.flight.is_empty())
     }
 
-    /// Takes one event, and has its publisher go on.
+    /// Takes one event, and has its publisher go on; or what has become due goes out.
     fn step(&mut self, crew: &mut Crew, progress: Option<&mut Progress>) -> Result<(), CliError> {
-        let stalled = crew.now().mono + STALL_TIME;
-        let deadline = self.drains_until.unwrap_or(stalled).min(stalled);
-        let Some((index, event)) = crew.wait(Some(deadline))? else {
-            return if crew.now().mono >= stalled { Err(no_answer(STALL_TIME)) } else { Ok(()) };
-        };
+        let due = self.next_due();
+        // Between two messages of a slow pace nobody owes us anything.
+        let is_idle = due.is_some() && self.is_drained();
+        let stalled = (!is_idle).then(|| self.moved + STALL_TIME);
+        let deadline = [due, self.drains_until(), stalled].into_iter().flatten().min();
+        let event = crew.wait(deadline)?;
         let now = crew.now().mono;
-        if let Some(at) = self.hear(index, event, now)? {
-            self.fill(crew, at)?;
+        if event.is_none() && stalled.is_some_and(|at| now >= at) {
+            return Err(no_answer(STALL_TIME));
+        }
+        if event.is_some() || is_idle {
+            self.moved = now;
+        }
+        let moved_on = match event {
+            Some((index, event)) => self.hear(index, event, now)?,
+            None => None,
+        };
+        match moved_on {
+            Some(at) => self.go_on(crew, at)?,
+            None => self.keep_pace(crew)?,
         }
         if let Some(progress) = progress {
             self.tell(progress, now);
@@ -199,7 +257,7 @@ impl Flow {
         let place = number.checked_sub(publisher.oldest)? as usize;
         let flight = publisher.flight.get_mut(place)?;
         flight.left = flight.left.checked_sub(1)?;
-        let time = now.since(flight.sent);
+        let time = now.since(flight.since);
         while publisher.flight.front().is_some_and(|flight| flight.left == 0) {
             publisher.flight.pop_front();
             publisher.oldest += 1;
@@ -207,10 +265,43 @@ impl Flow {
         Some(time)
     }
 
+    /// Publishes what may go out now that this publisher has come a step further.
+    fn go_on(&mut self, crew: &mut Crew, at: usize) -> Result<(), CliError> {
+        if self.pace.is_some() { self.keep_pace(crew) } else { self.fill(crew, at) }
+    }
+
+    /// Publishes what is due. Publishers take turns, and one whose window is full is passed over.
+    fn keep_pace(&mut self, crew: &mut Crew) -> Result<(), CliError> {
+        let Some(pace) = self.pace else { return Ok(()) };
+        self.is_held = false;
+        while !self.is_held && self.may_send(crew) && pace.due(self.sent) <= crew.now().mono {
+            self.is_held = !self.send_next(crew, pace.due(self.sent))?;
+        }
+        Ok(())
+    }
+
+    /// False: nobody takes a message now.
+    fn send_next(&mut self, crew: &mut Crew, due: Mono) -> Result<bool, CliError> {
+        for _ in 0..self.publishers.len() {
+            let at = self.turn;
+            self.turn = (self.turn + 1) % self.publishers.len();
+            if self.publishers[at].flight.len() < self.plan.window && self.send(crew, at, Some(due))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// When the clock has us go on, if nothing else does before.
+    fn next_due(&self) -> Option<Mono> {
+        let due = self.pace?.due(self.sent);
+        (!self.is_held && self.wants(due)).then_some(due)
+    }
+
     /// Publishes what the window takes.
     fn fill(&mut self, crew: &mut Crew, at: usize) -> Result<(), CliError> {
         while self.publishers[at].flight.len() < self.plan.window && self.may_send(crew) {
-            if !self.send(crew, at)? {
+            if !self.send(crew, at, None)? {
                 break;
             }
         }
@@ -218,14 +309,21 @@ impl Flow {
     }
 
     fn may_send(&self, crew: &Crew) -> bool {
+        let now = crew.now().mono;
+        self.wants(self.pace.map_or(now, |pace| now.max(pace.due(self.sent))))
+    }
+
+    /// Whether a message is to go out at that time.
+    fn wants(&self, at: Mono) -> bool {
         match self.until {
             Until::Count(count) => self.sent < count,
-            Until::Time(end) => self.sent < MESSAGES_MAX && crew.now().mono < end,
+            Until::Time(end) => self.sent < MESSAGES_MAX && at < end,
         }
     }
 
-    /// False: its client takes no more before an answer has come.
-    fn send(&mut self, crew: &mut Crew, at: usize) -> Result<bool, CliError> {
+    /// False: its client takes no more before an answer has come. Its times count from when it was due, if that
+    /// is said: what it waited for until it could go out is part of them.
+    fn send(&mut self, crew: &mut Crew, at: usize, due: Option<Mono>) -> Result<bool, CliError> {
         let (index, topics) = &self.plan.publishers[at];
         let publisher = &mut self.publishers[at];
         let number = publisher.oldest + publisher.flight.len() as u32;
@@ -234,16 +332,21 @@ impl Flow {
         let Ok(ticket) = crew.core(*index).publish(&topics[number as usize % topics.len()], &content) else {
             return Ok(false);
         };
-        publisher.flight.push_back(Flight { sent, left: 1 + self.plan.subscribers });
+        let since = due.unwrap_or(sent);
+        publisher.flight.push_back(Flight { since, left: 1 + self.plan.subscribers });
         publisher.tickets.insert(ticket, number);
         self.sent += 1;
+        self.last_sent = sent;
+        if let Some(due) = due {
+            self.tally.lag.record(sent.since(due));
+        }
         Ok(true)
     }
 }
 
 impl Tally {
     fn new() -> Tally {
-        Tally { published: 0, delivered: 0, delivery: Times::new(), answer: Times::new() }
+        Tally { published: 0, delivered: 0, delivery: Times::new(), answer: Times::new(), lag: Times::new() }
     }
 }
 
@@ -285,12 +388,32 @@ mod tests {
         assert_eq!(marks(&[0; 7]), None);
     }
 
+    fn flow(subscribers: u32, rate: Option<f64>) -> Flow {
+        let topic = TopicName::parse("a").expect("a good name");
+        Flow::new(Plan { publishers: vec![(1, vec![topic])], subscribers, size: 8, window: 2, rate })
+    }
+
+    #[test]
+    fn the_clock_has_a_run_at_a_rate_go_on_until_no_more_is_wanted() {
+        let mut flow = flow(0, Some(10.0));
+        assert_eq!(flow.next_due(), None, "nothing is due while it warms up");
+        flow.pace = Some(Pace::new(Mono(7), 10.0));
+        (flow.until, flow.sent) = (Until::Count(3), 2);
+        assert_eq!(flow.next_due(), Some(Mono(200_007)));
+        flow.is_held = true;
+        assert_eq!(flow.next_due(), None, "what nobody takes waits for an answer, not for the clock");
+        (flow.is_held, flow.sent) = (false, 3);
+        assert_eq!(flow.next_due(), None, "all were sent");
+        flow.until = Until::Time(Mono(300_008));
+        assert_eq!(flow.next_due(), Some(Mono(300_007)));
+        flow.sent = 4;
+        assert_eq!(flow.next_due(), None, "the end comes first");
+    }
+
     #[test]
     fn a_message_is_done_when_all_have_it_and_no_one_has_it_twice() {
-        let topic = TopicName::parse("a").expect("a good name");
-        let plan = Plan { publishers: vec![(1, vec![topic])], subscribers: 1, size: 8, window: 2 };
-        let mut flow = Flow::new(plan);
-        let flight = |_| Flight { sent: Mono(10), left: 2 };
+        let mut flow = flow(1, None);
+        let flight = |_| Flight { since: Mono(10), left: 2 };
         flow.publishers[0].flight.extend((0..2).map(flight));
         // The second is done before the first, and waits for it.
         for _ in 0..2 {

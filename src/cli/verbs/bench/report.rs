@@ -100,6 +100,20 @@ impl Report {
         self.figure("stopped", json!(was_stopped));
     }
 
+    /// Messages a second: what was asked for, if anything was, and what came of it.
+    pub fn rate(&mut self, asked: Option<f64>, reached: Option<f64>) {
+        self.figure("rate_reached_per_s", json!(reached.map(round)));
+        let (Some(asked), Some(reached)) = (asked, reached) else { return };
+        let (shown, shown_asked) = (show_rate(reached), show_rate(asked));
+        self.line("rate", format!("asked for {shown_asked}, published {shown}"));
+        if reached < asked * RATE_REACHED_MIN {
+            self.warnings.push(format!(
+                "the rate was not reached: asked for {shown_asked}, got {shown}. A message waits until its publisher's \
+                 window has room, and its times count from when it was due: they are those of a queue that grows"
+            ));
+        }
+    }
+
     /// What this process used and waited for, as shares of a core.
     fn own(&mut self, shares: Option<(f64, f64)>) {
         self.figure("own_cpu_share", json!(shares.map(|(used, _)| round(used))));
@@ -185,6 +199,18 @@ pub fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
+/// A second's worth for people: `1191/s`, `2.5/s`, `0.125/s`.
+pub fn show_rate(per_second: f64) -> String {
+    let steps = if per_second >= 100.0 {
+        1.0
+    } else if per_second >= 1.0 {
+        10.0
+    } else {
+        1000.0
+    };
+    format!("{}/s", (per_second * steps).round() / steps)
+}
+
 /// Microseconds for people: `0.53 us`, `157 us`, `1.32 ms`, `2.1 s`.
 fn show_us(us: f64) -> String {
     match us {
@@ -205,6 +231,8 @@ const QUANTILES: &[(&str, f64)] = &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), (
 const TIME_MAX_US: u64 = 3_600_000_000;
 /// Above this the figures are as much ours as the broker's.
 const OWN_SHARE_MAX: f64 = 0.8;
+/// What a moment's delay of the last message may take off the rate of a short run.
+const RATE_REACHED_MIN: f64 = 0.98;
 /// Above this they are those of whatever else runs here. The broker of a run on this host is some of it.
 const WAIT_SHARE_MAX: f64 = 0.3;
 
@@ -217,6 +245,30 @@ mod tests {
         let shown: Vec<String> = [0.53, 157.0, 1320.0, 2.1e6].into_iter().map(show_us).collect();
         assert_eq!(shown, ["0.53 us", "157 us", "1.32 ms", "2.10 s"]);
         assert_eq!([0.004, 0.0994, 0.37, 1.5].map(show_share), ["0.4 %", "9.9 %", "37 %", "150 %"]);
+    }
+
+    #[test]
+    fn rates_are_shown_to_what_can_be_told_apart() {
+        let shown: Vec<String> = [1190.7, 99.96, 2.5, 30.0, 0.125, 0.0].into_iter().map(show_rate).collect();
+        assert_eq!(shown, ["1191/s", "100/s", "2.5/s", "30/s", "0.125/s", "0/s"]);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_is_said() {
+        for (asked, reached, line, warned) in [
+            (None, None, false, false),
+            (Some(1000.0), Some(999.9), true, false),
+            (Some(1000.0), Some(700.0), true, true),
+        ] {
+            let mut report = Report::default();
+            report.rate(asked, reached);
+            assert_eq!(
+                (report.lines.len(), report.warnings.len()),
+                (line.into(), warned.into()),
+                "{asked:?}"
+            );
+            assert_eq!(report.figures, [("rate_reached_per_s".to_owned(), json!(reached))]);
+        }
     }
 
     #[test]
