@@ -14,8 +14,6 @@ use std::time::Duration;
 const WINDOW: Duration = Duration::from_micros(100);
 /// A slept wait of up to this might have been caught: the window, and as much again for being woken.
 const SHORT: Duration = Duration::from_micros(200);
-/// Short waits slept after a spin in vain, at most: one wait in so many is then tried.
-const SKIPPED_MAX: u8 = 255;
 
 /// What is known of the waits before.
 pub struct Spin {
@@ -23,7 +21,8 @@ pub struct Spin {
     allowed: bool,
     /// The wait before was short.
     eager: bool,
-    /// Short waits still to be slept, and how many after the last spin in vain.
+    /// Short waits still to be slept, and how many after the last spin in vain; 255 at most, so that one short
+    /// wait in 256 is tried where it is always in vain.
     skip: u8,
     backoff: u8,
 }
@@ -47,7 +46,7 @@ impl Spin {
 
     /// Nothing came while we looked.
     pub fn note_in_vain(&mut self) {
-        self.backoff = self.backoff.saturating_mul(2).saturating_add(1).min(SKIPPED_MAX);
+        self.backoff = self.backoff.saturating_mul(2).saturating_add(1);
         self.skip = self.backoff;
         self.eager = false;
     }
