@@ -17,7 +17,8 @@ in order.
 What each side guarantees differs, and is part of what is paid for:
 
 - **mosquitto, rumqttd**: MQTT 3.1.1 over mutual TLS 1.3 (AES-128-GCM). Publishes of QoS 1, answered one by one; \
-deliveries of QoS {qos}. Messages are held in memory, not kept for who comes later; the broker reads them.
+deliveries of QoS {qos}. Messages are held in memory, not kept for who comes later; the broker reads them. \
+rumqttd leaves Nagle's algorithm on, so its clients acknowledge at once.
 - **NATS**: core NATS over mutual TLS 1.3 (AES-128-GCM). Publishes are not answered; what a slow subscriber does not \
 take is dropped with its connection. Nothing is kept. The broker reads the messages.
 - **sealmq, memory**: publishes are answered one by one; each message is kept in a log of the topic (10,000 messages or \
