@@ -1,7 +1,7 @@
 //! Whether the loop goes on looking for a moment before it sleeps.
 //!
-//! Who sends to a thread that sleeps must wake it, and its processor with it: some 5 us on a machine, 50 to
-//! 100 us for both sides on a virtual one. Where the next event tends to come within that time it is cheaper,
+//! Who sends to a thread that sleeps must wake it, and its processor with it, which costs both sides most on a
+//! virtual machine (docs/PERFORMANCE.md). Where the next event tends to come within that time it is cheaper,
 //! and sooner, not to sleep yet. This is Linux's haltpoll governor moved up into the loop: a wait is spun where
 //! the one before was short, and each spin that caught nothing is followed by more short waits that are slept.
 //!

@@ -45,8 +45,8 @@ impl<P: Plain> Tls<P> {
     }
 
     /// For a broker that lets small writes wait for acknowledgements, see [`Talk::acks_at_once`].
-    pub fn acking_at_once(self, acks_at_once: bool) -> Tls<P> {
-        Tls { acks_at_once, ..self }
+    pub fn acking_at_once(self) -> Tls<P> {
+        Tls { acks_at_once: true, ..self }
     }
 
     fn parse_all(&mut self, seen: &mut Seen) -> Result<()> {

@@ -65,7 +65,7 @@ impl Setting<'_> {
         Ok(match self.program.kind {
             Kind::Mosquitto => Box::new(Tls::new(tls, Mqtt::new(errand, self.mqtt_qos))?),
             // It never sets TCP_NODELAY: what it writes waits for the acknowledgement of what it wrote before.
-            Kind::Rumqttd => Box::new(Tls::new(tls, Mqtt::new(errand, self.mqtt_qos))?.acking_at_once(true)),
+            Kind::Rumqttd => Box::new(Tls::new(tls, Mqtt::new(errand, self.mqtt_qos))?.acking_at_once()),
             Kind::Nats => Box::new(Tls::new(tls, Nats::new(errand))?),
             Kind::Sealmq | Kind::SealmqDisk if author.is_none() && readers == Readers::Real => {
                 Box::new(Real::new(self.pki, &errand)?)
